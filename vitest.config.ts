@@ -1,0 +1,25 @@
+import { defineConfig } from "vitest/config";
+
+// Three projects, by what they need: `unit` needs nothing but Node; `system` starts daemons, sockets and other
+// processes; `vm` boots real virtual machines. `npm run check` runs the first, `scripts/test` runs all.
+const project = (name: string, include: string[], timeout: number) => ({
+  test: {
+    name,
+    include,
+    environment: "node" as const,
+    testTimeout: timeout,
+    hookTimeout: timeout,
+    env: { HATCHWAY_NO_AF_VSOCK: "1" },
+    pool: "forks" as const,
+  },
+});
+
+export default defineConfig({
+  test: {
+    projects: [
+      project("unit", ["{protocol,src,agent}/**/*.test.ts"], 20_000),
+      project("system", ["test/system/**/*.test.ts"], 60_000),
+      project("vm", ["test/vm/**/*.test.ts"], 180_000),
+    ],
+  },
+});
