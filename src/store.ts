@@ -30,7 +30,7 @@ export interface Store {
    * Does all of `change` or nothing. Resolves when it is durable: an acknowledged commit survives power loss.
    *
    * - `ok`: done, at `revision`.
-   * - `conflict`: `key`'s version is not the expected one; nothing was done.
+   * - `conflict`: the row of `key` has another version than the change says; nothing was done.
    * - `unknown`: the store could not say. Ask `committed(opId)` later; the same opId is never applied twice.
    *
    * Throws HatchwayError "unavailable" when nothing was done and trying later may help (a disk that hangs past the
@@ -53,7 +53,7 @@ export interface Store {
 
 export interface Row {
   key: string;
-  /** The store's revision at which this row was written. */
+  /** How often this row has been written since it was made: 1, 2, … A row that is deleted and made again has 1. */
   version: number;
   bytes: Buffer;
 }
@@ -73,11 +73,15 @@ export interface Page {
 export interface Change {
   /** Names this operation for `committed`: 1 to 64 of [A-Za-z0-9-]. */
   opId: string;
-  /** Holds only if each key's row has this version; 0: there is no such row. */
+  /** Rows that must have these versions though they are not written; 0: there must be no such row. */
   expect: readonly { key: string; version: number }[];
-  /** The bytes are copied before `commit` returns. */
-  put: readonly { key: string; bytes: Buffer }[];
-  delete: readonly string[];
+  /**
+   * `version` is the one that the row gets: it must have the one before now (1: there must be none). Without it the row
+   * is written whatever it was. The bytes are copied before `commit` returns.
+   */
+  put: readonly { key: string; version?: number; bytes: Buffer }[];
+  /** `version` is the one that the row must have now. */
+  delete: readonly { key: string; version: number }[];
 }
 
 export type CommitResult =
