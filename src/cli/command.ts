@@ -18,6 +18,8 @@ export interface GlobalFlags {
 export interface Run {
   terminal: Terminal;
   exitCode: number;
+  /** The words of the command line before `--`; a group that is not among them needs no commands. */
+  words: readonly string[];
 }
 
 export const CONNECT_FLAG = [

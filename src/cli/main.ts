@@ -9,10 +9,10 @@ import type { Terminal } from "./session.ts";
 
 /** Runs one command. Never throws. `serve` is passed in, since a client does not load servers. */
 export async function main(argv: readonly string[], terminal: Terminal, serve: Serve): Promise<number> {
-  const run: Run = { terminal, exitCode: 0 };
   const words = beforeDashes(argv);
+  const run: Run = { terminal, exitCode: 0, words };
   try {
-    await makeProgram(run, serve).parseAsync(argv.map(normalise(words.length)), { from: "user" });
+    await makeProgram(run, serve).parseAsync(normalise(argv, words.length), { from: "user" });
     return run.exitCode;
   } catch (thrown) {
     if (thrown instanceof Interrupted) return INTERRUPTED;
@@ -30,9 +30,13 @@ function beforeDashes(argv: readonly string[]): readonly string[] {
   return dashes < 0 ? argv : argv.slice(0, dashes);
 }
 
-/** `--wait=agent` is Slicer's spelling of the one thing that launching can wait for. */
-function normalise(length: number): (word: string, index: number) => string {
-  return (word, index) => (index < length && word === "--wait=agent" ? "--wait" : word);
+/**
+ * `--wait=agent` is Slicer's spelling of the one thing that launching can wait for; `help secret create` is
+ * `secret create --help`.
+ */
+function normalise(argv: readonly string[], length: number): string[] {
+  const words = argv.map((word, index) => (index < length && word === "--wait=agent" ? "--wait" : word));
+  return words[0] === "help" ? [...words.slice(1), "--help"] : words;
 }
 
 /** A fault of the client has no log to be looked up in: its first line is what there is. */

@@ -74,7 +74,7 @@ ${MEANINGS.map(([code, meaning]) => `  ${String(code).padEnd(4)} ${meaning}`).jo
 
 Examples:
   hatchway serve --session --background
-  echo -n s3cret | hatchway secret create db-password
+  openssl rand -hex 16 | hatchway secret create db-password
   hatchway vm launch web-1 --secret db-password --wait
   hatchway secret update db-password --from-file new.txt --wait
   hatchway vm status web-1`;

@@ -2,6 +2,7 @@
 // into one buffer: what is typed is never a string.
 import { HatchwayError } from "#error";
 import { MAX_VALUE_SIZE } from "#protocol/names";
+import { takeChunks } from "./chunks.ts";
 import { Interrupted } from "./failure.ts";
 import type { Terminal } from "./session.ts";
 
@@ -32,27 +33,21 @@ export async function promptTwice(terminal: Terminal, name: string): Promise<Buf
 /** Reads one line a label. */
 async function readHidden({ stdin, stderr }: Terminal, labels: readonly string[]): Promise<Buffer[]> {
   const lines: Buffer[] = [];
-  let line = new HiddenLine();
-  let done = false;
+  const line = new HiddenLine();
   stdin.setRawMode?.(true);
   try {
     stderr.write(labels[0] ?? "");
-    // The terminal has to stay open, or its mode could not be set back.
-    for await (const chunk of stdin.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    const read = await takeChunks(stdin, (chunk) => {
       for (const byte of chunk) {
         if (line.take(byte) === "more") continue;
-        stderr.write("\n");
         lines.push(line.finish());
-        line = new HiddenLine();
-        if (lines.length === labels.length) {
-          done = true;
-          break;
-        }
+        stderr.write("\n");
+        if (lines.length === labels.length) return "done";
         stderr.write(labels[lines.length] ?? "");
       }
-      chunk.fill(0);
-      if (done) return lines;
-    }
+      return "more";
+    });
+    if (read === "done") return lines;
     throw new Interrupted("the terminal closed");
   } catch (error) {
     for (const read of lines) read.fill(0);
@@ -61,7 +56,6 @@ async function readHidden({ stdin, stderr }: Terminal, labels: readonly string[]
   } finally {
     line.wipe();
     stdin.setRawMode?.(false);
-    stdin.pause();
   }
 }
 

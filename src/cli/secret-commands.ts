@@ -9,6 +9,7 @@ export function addSecretCommands(run: Run, program: Command): void {
     .helpCommand(false)
     .summary("create, set, update, list, show, check, remove")
     .description("Secrets: values that go in and are never shown back, and how VMs get them.");
+  if (!run.words.includes("secret")) return;
   leaf(run, secret, "create <name>", "store a new secret", defineCreate, createSecret);
   leaf(run, secret, "set <name>", "store a secret, new or not", defineSet, setSecret);
   leaf(run, secret, "update <name>", "change a secret's value, or how it is delivered", defineUpdate, updateSecret);

@@ -1,7 +1,9 @@
 // Where a secret's value comes from: exactly one source, read verbatim into one buffer.
-import { open } from "node:fs/promises";
+import { closeSync, openSync, readSync } from "node:fs";
+import type { Readable } from "node:stream";
 import { HatchwayError } from "#error";
 import { MAX_VALUE_SIZE } from "#protocol/names";
+import { takeChunks } from "./chunks.ts";
 import { promptTwice } from "./prompt.ts";
 import type { Session } from "./session.ts";
 
@@ -70,37 +72,39 @@ async function readSource(session: Session, name: string, source: Source): Promi
       return readFile(source.path);
     case "stdin":
       if (session.terminal.stdin.isTTY === true) return promptTwice(session.terminal, name);
-      return readStream(session.terminal.stdin as AsyncIterable<Buffer>);
+      return readStream(session.terminal.stdin);
   }
 }
 
 /** Everything up to one byte too many. */
-async function readStream(stream: AsyncIterable<Buffer>): Promise<Buffer> {
+async function readStream(stream: Readable): Promise<Buffer> {
   const bytes = Buffer.allocUnsafeSlow(MAX_VALUE_SIZE + 1);
   let length = 0;
-  for await (const chunk of stream) {
+  await takeChunks(stream, (chunk) => {
     length += chunk.copy(bytes, length);
-    chunk.fill(0);
-    if (length === bytes.length) break;
-  }
+    return length === bytes.length ? "done" : "more";
+  });
   return bytes.subarray(0, length);
 }
 
-/** The same of a path, which may also be a pipe (`<(command)`). */
-async function readFile(path: string): Promise<Buffer> {
+/** The same of a path, which may also be a pipe (`<(command)`). Synchronous, since nothing else goes on meanwhile. */
+function readFile(path: string): Buffer {
   const bytes = Buffer.allocUnsafeSlow(MAX_VALUE_SIZE + 1);
+  let file: number | undefined;
   try {
-    await using file = await open(path, "r");
+    file = openSync(path, "r");
     let length = 0;
     while (length < bytes.length) {
-      const { bytesRead } = await file.read(bytes, length, bytes.length - length);
-      if (bytesRead === 0) break;
-      length += bytesRead;
+      const count = readSync(file, bytes, length, bytes.length - length, null);
+      if (count === 0) break;
+      length += count;
     }
     return bytes.subarray(0, length);
   } catch (cause) {
     bytes.fill(0);
     throw fileError(path, cause as NodeJS.ErrnoException);
+  } finally {
+    if (file !== undefined) closeSync(file);
   }
 }
 

@@ -12,6 +12,7 @@ export function addVmCommands(run: Run, program: Command): void {
     .helpCommand(false)
     .summary("launch, create, start, stop, remove, attach, detach, list, show, status, logs, shell")
     .description("VMs: those that Hatchway starts, the secrets attached to each, and how far each of them is.");
+  if (!run.words.includes("vm")) return;
   vm.commandsGroup("Running:");
   leaf(run, vm, "launch <name>", "create a VM and start it", defineLaunch, launchVm);
   leaf(run, vm, "create <name>", "create a VM without starting it", defineCreate, createVm);
