@@ -1,5 +1,5 @@
 import { test } from "vitest";
-import { parseDelivery, withoutRemovals, type DeliveryFlags } from "./delivery-flags.ts";
+import { parseDelivery, type DeliveryFlags } from "./delivery-flags.ts";
 
 const good: readonly [DeliveryFlags, object][] = [
   [{}, {}],
@@ -15,9 +15,10 @@ const good: readonly [DeliveryFlags, object][] = [
     { env: true, file: true, mode: "0400" },
     { env: "DB_PASSWORD", file: true, permissions: "0400" },
   ],
-  [{ file: true }, { file: true, env: null }],
-  [{ file: "app/db" }, { file: true, env: null, path: "app/db" }],
-  [{ file: "/srv/app/db" }, { file: true, env: null, link: "/srv/app/db" }],
+  [{ file: true }, { file: true }],
+  [{ env: false }, { env: null, file: true }],
+  [{ file: "app/db" }, { file: true, path: "app/db" }],
+  [{ file: "/srv/app/db" }, { file: true, link: "/srv/app/db" }],
   [{ link: "/srv/db" }, { link: "/srv/db" }],
   [{ owner: "postgres" }, { owner: "postgres" }],
   [{ owner: "postgres:adm" }, { owner: "postgres", group: "adm" }],
@@ -59,8 +60,4 @@ test.for(bad)("%j is refused", ([flags, message], { expect }) => {
 
 test("a secret's name that is no variable gets a variable suggested", ({ expect }) => {
   expect(() => parseDelivery("prod-db", { env: true })).toThrow(expect.objectContaining({ hint: "try --env PROD_DB" }));
-});
-
-test("a new secret has nothing to be taken away", ({ expect }) => {
-  expect(withoutRemovals({ file: true, env: null })).toEqual({ file: true });
 });

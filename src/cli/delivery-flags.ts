@@ -12,8 +12,8 @@ export interface DeliveryFlags {
   uid?: string;
   gid?: string;
   owner?: string;
-  /** True: the variable has the secret's name. */
-  env?: string | true;
+  /** True: the variable has the secret's name; false: no variable, so a file. */
+  env?: string | boolean;
   /** True: the file has the secret's name. */
   file?: string | true;
   link?: string;
@@ -21,8 +21,7 @@ export interface DeliveryFlags {
 }
 
 /**
- * What the flags ask for, with absent flags absent. `--env` alone means no file, and `--file` alone no variable. Throws
- * "invalid" with the flag and the rule that it breaks.
+ * What the flags ask for, with absent flags absent. `--env` alone means no file. Throws "invalid" with the flag and the rule that it breaks.
  */
 export function parseDelivery(secret: string, flags: DeliveryFlags): DeliveryBody {
   const body: DeliveryBody = {};
@@ -39,13 +38,8 @@ export function parseDelivery(secret: string, flags: DeliveryFlags): DeliveryBod
   return body;
 }
 
-/** For a secret that is new: there is nothing to take away. */
-export function withoutRemovals(body: DeliveryBody): DeliveryBody {
-  return Object.fromEntries(Object.entries(body).filter(([, value]) => value !== null));
-}
-
 function refuseFileFlagsForEnv(flags: DeliveryFlags): void {
-  if (flags.env === undefined || flags.file !== undefined) return;
+  if (flags.env === undefined || flags.env === false || flags.file !== undefined) return;
   for (const flag of ["permissions", "mode", "uid", "gid", "owner", "link"] as const) {
     if (flags[flag] === undefined) continue;
     throw new HatchwayError("invalid", `--${flag} is of a file, and --env alone makes none`, {
@@ -94,7 +88,6 @@ function setOwner(body: DeliveryBody, flags: DeliveryFlags): void {
 /** A relative path is under the mount root; an absolute one is a link to a file there. */
 function setFile(body: DeliveryBody, flags: DeliveryFlags): void {
   body.file = true;
-  if (flags.env === undefined) body.env = null;
   if (typeof flags.file !== "string") return;
   if (!flags.file.startsWith("/")) {
     refuse("--file", flags.file, pathProblem(flags.file));
@@ -108,7 +101,12 @@ function setFile(body: DeliveryBody, flags: DeliveryFlags): void {
 }
 
 function setEnv(body: DeliveryBody, secret: string, flags: DeliveryFlags): void {
-  const name = flags.env === true ? secret : (flags.env ?? secret);
+  if (flags.env === false) {
+    body.env = null;
+    body.file = true;
+    return;
+  }
+  const name = typeof flags.env === "string" ? flags.env : secret;
   const problem = envNameProblem(name);
   if (problem !== undefined) {
     const suggested = name.toUpperCase().replaceAll(/[^A-Z0-9_]/g, "_");

@@ -30,11 +30,11 @@ function valueFlags(command: Command): Command {
 }
 
 /** How a secret appears in a guest; the same flags for secrets and for grants. */
-export function deliveryFlags(command: Command): Command {
+export function deliveryFlags(command: Command, otherwise: string): Command {
   return command
-    .optionsGroup("How VMs get it (a file with the secret's name, mode 0600, owner root, if nothing is said):")
-    .option("--file [path]", "a file: a path under the mount root, or an absolute one that becomes a link there")
-    .option("--env [variable]", "an environment variable, named as the secret if it is not said; no file then")
+    .optionsGroup(`How VMs get it (${otherwise}):`)
+    .option("--file [path]", "a file, at a path under the mount root; an absolute path is a link to it")
+    .option("--env [variable]", "an environment variable, named as the secret if it is not said; no file")
     .option("--permissions <mode>", "the file's mode, in octal")
     .option("--mode <mode>", "the same")
     .option("--uid <number>", "the file's owner")
@@ -44,7 +44,7 @@ export function deliveryFlags(command: Command): Command {
 }
 
 function changeFlags(command: Command): Command {
-  return deliveryFlags(command).option(
+  return deliveryFlags(command, "a file with its name, mode 0600, owner root").option(
     "--on-change <action>",
     "what the guest does on a new value: reload:UNIT, restart:UNIT, signal:SIG:PIDFILE, exec:/CMD ARG…",
   );
@@ -76,7 +76,7 @@ function defineSet(command: Command): Command {
 }
 
 function defineUpdate(command: Command): Command {
-  return waitFlags(changeFlags(valueFlags(command)))
+  return waitFlags(changeFlags(valueFlags(command)).option("--no-env", "no variable any more; a file"))
     .description(
       "Change a secret's value, or how it is delivered.\n\n" +
         "With flags of delivery alone, the value stays and stdin is not read; to change both, say where the value\n" +

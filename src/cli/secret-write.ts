@@ -2,7 +2,7 @@
 import type { DeliveryBody, SecretBody } from "#api";
 import { HatchwayError } from "#error";
 import { secretNameProblem } from "#protocol/names";
-import { parseDelivery, withoutRemovals, type DeliveryFlags } from "./delivery-flags.ts";
+import { parseDelivery, type DeliveryFlags } from "./delivery-flags.ts";
 import { formatBytes, parseDuration } from "./quantity.ts";
 import type { Session } from "./session.ts";
 import { chosenSource, readValue, type Source, type ValueFlags } from "./value.ts";
@@ -19,7 +19,7 @@ export async function createSecret(
   flags: WriteFlags,
 ): Promise<undefined> {
   const name = secretName(operands);
-  const delivery = withoutRemovals(parseDelivery(name, flags));
+  const delivery = parseDelivery(name, flags);
   warnOfWideMode(session, delivery);
   const source = chosenSource(flags) ?? { kind: "stdin" };
   if (isPrompt(session, source)) await refuseTaken(session, name);

@@ -82,7 +82,9 @@ function defineStop(command: Command): Command {
 function defineAttach(command: Command): Command {
   return deliveryFlags(
     command.option("--as <name>", "another path, or another variable for a secret that is only that"),
+    "as the secret says",
   )
+    .option("--no-env", "no variable; a file")
     .description("Attach secrets to a VM, or change how they are delivered there; a running guest gets them at once.")
     .addHelpText(
       "after",

@@ -76,12 +76,11 @@ async function readRequest(
   if (problem !== undefined) throw new HatchwayError("invalid", `"${name}" ${problem}`);
   const launch = readLaunch(flags);
   const secrets = await readGrants(session.client, flags);
-  const request: VmRequestBody = { name };
+  const request: VmRequestBody = { name, launch };
   if (secrets !== undefined) request.secrets = secrets;
   if (flags.runner !== undefined) {
     request.runner = /^[0-9]+$/.test(flags.runner) ? Number(flags.runner) : flags.runner;
   }
-  if (Object.keys(launch).length > 0) request.launch = launch;
   return request;
 }
 

@@ -10,7 +10,6 @@ test("a value goes out as it is, with its metadata in the query and the conditio
   const put = await connect(daemon.uri).putSecret("db", "create", value, {
     permissions: "0400",
     file: true,
-    env: null,
     on_change: { reload: "nginx.service" },
   });
   expect(put).toEqual({ secret, created: true });
@@ -21,7 +20,6 @@ test("a value goes out as it is, with its metadata in the query and the conditio
   expect(Object.fromEntries(query)).toEqual({
     permissions: "0400",
     file: "true",
-    env: "",
     on_change: '{"reload":"nginx.service"}',
   });
 });

@@ -218,13 +218,17 @@ function patience(waited: number | undefined): { patience?: number } {
   return waited === undefined ? {} : { patience: waited + SLACK };
 }
 
-/** A field of `DeliveryBody` as a query parameter; one that shall be taken away is empty there. */
+/** `DeliveryBody` as query parameters, in which nothing can be taken away. */
 function deliveryQuery(delivery: DeliveryBody): Record<string, string> {
   const parameters: Record<string, string> = {};
   for (const [key, value] of Object.entries(delivery) as [string, unknown][]) {
     if (value === undefined) continue;
-    if (value === null) parameters[key] = "";
-    else parameters[key] = typeof value === "object" ? JSON.stringify(value) : `${value as string | number | boolean}`;
+    if (value === null) {
+      throw new HatchwayError("invalid", `${key} cannot be taken away together with a new value`, {
+        hint: "do it in two steps",
+      });
+    }
+    parameters[key] = typeof value === "object" ? JSON.stringify(value) : `${value as string | number | boolean}`;
   }
   return parameters;
 }
