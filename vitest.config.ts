@@ -1,4 +1,4 @@
-import { defineConfig } from "vitest/config";
+import { defineConfig, type ViteUserConfig } from "vitest/config";
 
 // Three projects, by what they need: `unit` needs nothing but Node; `system` starts daemons, sockets and other
 // processes; `vm` boots real virtual machines. `npm run check` runs the first, `scripts/test` runs all.
@@ -14,7 +14,7 @@ const project = (name: string, include: string[], timeout: number) => ({
   },
 });
 
-export default defineConfig({
+const config: ViteUserConfig = defineConfig({
   test: {
     projects: [
       project("unit", ["{protocol,src,agent}/**/*.test.ts"], 20_000),
@@ -23,3 +23,5 @@ export default defineConfig({
     ],
   },
 });
+
+export default config;
