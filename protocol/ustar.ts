@@ -93,7 +93,7 @@ function putText(block: Uint8Array, at: number, room: number, text: string): voi
   if (text.length > room) throw new ProtocolError(`tar: "${text.slice(0, 40)}" does not fit in ${room} bytes`);
   for (let index = 0; index < text.length; index++) {
     const code = text.charCodeAt(index);
-    if (code === 0 || code > 0x7e) throw new ProtocolError("tar: text that is not printable ascii");
+    if (code < 0x20 || code > 0x7e) throw new ProtocolError("tar: text that is not printable ascii");
     block[at + index] = code;
   }
 }
