@@ -20,7 +20,8 @@ const SECRET_NAME = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$/;
 const VM_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 const COMPONENT = /^[A-Za-z0-9._-]{1,100}$/;
 const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,99}$/;
-const USER_NAME = /^[a-z_][a-z0-9_-]{0,31}$/;
+/** 31, since ustar's uname and gname are 32 bytes that end in NUL. */
+const USER_NAME = /^[a-z_][a-z0-9_-]{0,30}$/;
 const MODE = /^0[0-7]{3}$/;
 const REVISION = /^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$/;
 
@@ -92,5 +93,5 @@ export function idProblem(id: number): string | undefined {
 }
 
 export function userNameProblem(name: string): string | undefined {
-  return USER_NAME.test(name) ? undefined : "is not a user name: 1 to 32 of a-z 0-9 _ -, the first a letter or _";
+  return USER_NAME.test(name) ? undefined : "is not a user name: 1 to 31 of a-z 0-9 _ -, the first a letter or _";
 }
