@@ -1,5 +1,5 @@
 // The manifest: what a VM has, at one revision, without any value. JSON in printable ASCII, keys in the order below, no
-// space: equal grants give equal bytes. Drawn in docs/formats.md.
+// space: equal grants give equal bytes, and other bytes are refused. Drawn in docs/formats.md.
 import { ProtocolError } from "./error.ts";
 import { asciiBytes, parseJson, type Json, type JsonObject } from "./json.ts";
 import {
@@ -80,13 +80,23 @@ export function encodeManifest(manifest: Manifest): Uint8Array {
     }),
     ...(env !== undefined && { env }),
     ...(file?.link !== undefined && { link: file.link }),
-    ...(onChange && { onChange }),
+    ...(onChange && { onChange: orderedOnChange(onChange) }),
   }));
   const { format, vm, revision, mountRoot } = manifest;
   return asciiBytes(JSON.stringify({ format, vm, revision, mountRoot, entries }));
 }
 
-/** Reads and checks a manifest; throws ProtocolError that names the entry and the rule. */
+/** One order of keys, whatever order the object was made in. */
+function orderedOnChange(onChange: OnChange): OnChange {
+  if (!("signal" in onChange)) return onChange;
+  const { signal, pidFile } = onChange;
+  return { signal, pidFile };
+}
+
+/**
+ * Reads and checks a manifest; throws ProtocolError that names the entry and the rule. Accepted are only the bytes that
+ * `encodeManifest` would write: no space, no other order of keys, no escape that could be a plain character.
+ */
 export function parseManifest(bytes: Uint8Array): Manifest {
   if (bytes.length > MAX_MANIFEST_SIZE) throw new ProtocolError(`manifest: ${bytes.length} bytes, more than 4 MiB`);
   const top = object(parseJson(bytes, "manifest"), "manifest");
@@ -102,6 +112,11 @@ export function parseManifest(bytes: Uint8Array): Manifest {
     entries: list.map((entry, index) => parseEntry(entry, `manifest: entry ${index}`)),
   };
   checkEntries(manifest.entries);
+  const again = encodeManifest(manifest);
+  const differs = again.findIndex((byte, at) => byte !== bytes[at]);
+  if (differs >= 0 || again.length !== bytes.length) {
+    throw new ProtocolError(`manifest: byte ${differs < 0 ? again.length : differs} is not canonical`);
+  }
   return manifest;
 }
 
