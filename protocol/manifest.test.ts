@@ -18,6 +18,7 @@ const one = (entry: string): string =>
   `{"format":1,"vm":"web-1","revision":"e.1.2","mountRoot":"/run/hatchway/secrets","entries":[${entry}]}`;
 
 const on = (json: string): string => one(`{"name":"a","version":1,"size":0,"env":"A","onChange":${json}}`);
+const links = (...paths: string[]): ManifestEntry[] => paths.map((link, at) => file(`n${at}`, `p${at}`, link));
 const many = (count: number, size: number): ManifestEntry[] =>
   Array.from({ length: count }, (_, at) => ({ name: `n${at}`, version: 1, size, env: `V${at}` }));
 
@@ -118,6 +119,20 @@ describe("manifest", () => {
       [`{"exec":["/bin/sh","${"x".repeat(201)}"]}`, /over 200 characters/],
     ];
     for (const [json, rule] of refused) expect(() => parse(on(json)), json).toThrow(rule);
+  });
+
+  it("refuses a link under another link, at or in the mount root, or above it", ({ expect }) => {
+    expect(() => checkEntries(links("/etc/a", "/etc/ab", "/srv/a"))).not.toThrow();
+    expect(() => checkEntries(links("/etc/a", "/etc/a/b"))).toThrow('link "/etc/a/b" lies under the link "/etc/a"');
+    expect(() => checkEntries(links("/etc/a", "/etc/a"))).toThrow('link "/etc/a" is there twice');
+    expect(() => checkEntries(links("/run"))).toThrow(/collides with the mount root/);
+    for (const link of ["/run/secrets", "/run/secrets/a", "/run"]) {
+      expect(() => checkEntries(links(link), "/run/secrets"), link).toThrow(/collides with the mount root/);
+      expect(() => parseManifest(encodeManifest({ ...top, mountRoot: "/run/secrets", entries: links(link) }))).toThrow(
+        /collides with the mount root/,
+      );
+    }
+    expect(() => checkEntries(links("/run/secrets2", "/run/a"), "/run/secrets")).not.toThrow();
   });
 
   it("refuses names, paths and variables that are there twice, and a file under a file", ({ expect }) => {
