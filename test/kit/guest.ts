@@ -36,6 +36,22 @@ export function machineFolder(runner: { uid: number; gid: number }): string {
   return folder;
 }
 
+/** A small machine of the minimal guest, without the agent. */
+export function specIn(directory: string): MachineSpec {
+  return {
+    name: "test",
+    directory,
+    runner: nobody,
+    ...guestFiles(),
+    memoryMiB: 192,
+    cpus: 1,
+    append: "hatchway.agent=off",
+    serialSocket: join(directory, "serial.sock"),
+    consoleSocket: join(directory, "console.sock"),
+    shell: true,
+  };
+}
+
 /** A machine of the minimal guest with what the daemon would have around it. */
 export class GuestMachine {
   readonly spec: MachineSpec;
@@ -53,19 +69,7 @@ export class GuestMachine {
   static async launch(change: Partial<MachineSpec> = {}): Promise<GuestMachine> {
     const runner = change.runner ?? nobody;
     const directory = change.directory ?? machineFolder(runner);
-    const spec: MachineSpec = {
-      name: "test",
-      directory,
-      runner,
-      ...guestFiles(),
-      memoryMiB: 192,
-      cpus: 1,
-      append: "hatchway.agent=off",
-      serialSocket: join(directory, "serial.sock"),
-      consoleSocket: join(directory, "console.sock"),
-      shell: true,
-      ...change,
-    };
+    const spec: MachineSpec = { ...specIn(directory), ...change, runner };
     const log = join(directory, "console.log");
     const console = await ConsoleLog.listen({ socket: spec.consoleSocket, log, runner });
     const serial = createServer();

@@ -1,3 +1,4 @@
+import { spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { chmodSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -5,12 +6,12 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import process from "node:process";
 import { afterAll, beforeAll, describe, test } from "vitest";
-import { GuestMachine, guestFiles, machineFolder, nobody, root } from "#test/kit/guest";
+import { GuestMachine, guestFiles, machineFolder, nobody, root, specIn } from "#test/kit/guest";
 import { AcceleratorChoice, parseCache, probeKvm } from "#vmm/kvm";
 import { qemu } from "#vmm/machine";
 import { bootId, isAlive } from "#vmm/process";
 import { runInGuest } from "#vmm/shell";
-import type { MachineExit } from "#vmm";
+import type { MachineExit, ProcessIdentity } from "#vmm";
 
 describe("a running machine", () => {
   let guest: GuestMachine;
@@ -113,6 +114,25 @@ describe("a running machine", () => {
     await guest.output("printf '\\033[31mred\\033[0m \\007bell\\r\\nlast words\\n' >/dev/console; sleep 0.3");
     expect(await guest.console.tail(2)).toEqual(["red bell", "last words"]);
   });
+});
+
+test("a machine outlives the process that launched it, whatever ends that", async ({ expect }) => {
+  const directory = machineFolder(nobody);
+  const spec = specIn(directory);
+  const program = join(import.meta.dirname, "../kit/launcher.ts");
+  const launcher = spawn(process.execPath, [program, JSON.stringify(spec)], { stdio: ["ignore", "pipe", "inherit"] });
+  const [line] = (await once(launcher.stdout, "data")) as [Buffer];
+  const identity = JSON.parse(line.toString()) as ProcessIdentity;
+  launcher.kill("SIGKILL");
+  await once(launcher, "exit");
+  const machine = await qemu.attach(spec, identity);
+  if (machine === undefined) throw new Error("not found");
+  const { output } = await runInGuest(join(directory, "shell.sock"), ["echo", "alive"], { timeoutMs: 60_000 });
+  expect(output.toString()).toBe("alive\n");
+  // QEMU complains of something now, to nobody.
+  process.kill(identity.pid, "SIGTERM");
+  expect(await machine.exited).toEqual({ by: "died", detail: "host-signal" });
+  rmSync(directory, { recursive: true });
 });
 
 async function endOf(guest: GuestMachine): Promise<MachineExit> {
