@@ -19,6 +19,11 @@ export class Body {
 }
 
 const FIRST_ROOM = 4096;
+/**
+ * What is read beyond the limit, and dropped, before the refusal: a client that is still sending when the answer comes
+ * and the connection closes sees a broken pipe in place of the answer.
+ */
+const SPILL = 8_388_608;
 
 /**
  * Reads the body, at most `limit` bytes of it; more is "too-large", by what Content-Length says or by what comes. A
@@ -26,8 +31,8 @@ const FIRST_ROOM = 4096;
  */
 export async function readBody(incoming: IncomingMessage, limit: number): Promise<Body> {
   const told = Number(incoming.headers["content-length"] ?? Number.NaN);
-  if (told > limit) throw tooLarge(limit);
-  let room: Buffer = Buffer.allocUnsafeSlow(Number.isNaN(told) ? FIRST_ROOM : told);
+  if (told > limit + SPILL) throw tooLarge(limit);
+  let room: Buffer = Buffer.allocUnsafeSlow(Number.isNaN(told) ? FIRST_ROOM : Math.min(told, limit));
   let length = 0;
   try {
     await new Promise<void>((resolve, reject) => {
@@ -41,10 +46,10 @@ export async function readBody(incoming: IncomingMessage, limit: number): Promis
         }
         length += chunk.length;
         chunk.fill(0);
-        // What still comes after the refusal is wiped as well.
-        if (length > limit) reject(tooLarge(limit));
+        if (length > limit + SPILL) reject(tooLarge(limit));
       };
-      incoming.on("data", take).once("end", resolve).once("error", cut).once("close", cut);
+      const end = (): void => (length > limit ? reject(tooLarge(limit)) : resolve());
+      incoming.on("data", take).once("end", end).once("error", cut).once("close", cut);
       if (incoming.destroyed) cut();
     });
   } catch (thrown) {
