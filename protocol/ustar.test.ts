@@ -51,6 +51,14 @@ describe("ustar", () => {
     );
   });
 
+  it("calls a checksum wrong only when it is", ({ expect }) => {
+    const block = encodeHeader(plain);
+    block[157] = 0x61;
+    expect(() => decodeHeader(block)).toThrow("tar: wrong checksum");
+    mendChecksum(block);
+    expect(() => decodeHeader(block)).toThrow("tar: header byte 157 is not canonical");
+  });
+
   it("writes only text that it would read", ({ expect }) => {
     for (const text of ["a\u0000b", "a\nb", "a\u001bb", "a\u007fb", "é"]) {
       expect(() => encodeHeader({ ...plain, path: text }), text).toThrow(ProtocolError);
