@@ -1,3 +1,5 @@
-import * as sys from "sys";
-sys.write(1, new Uint8Array([104,10]));
-sys.exit(0);
+// The program as QuickJS runs it.
+import { main } from "./cli.ts";
+import { quickjs } from "#agent/platform/quickjs";
+
+quickjs.exit(main(quickjs));

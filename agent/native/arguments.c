@@ -114,7 +114,9 @@ JSValue sys_result(JSContext *ctx, int64_t result) { return JS_NewInt64(ctx, res
 JSValue sys_new_bytes(JSContext *ctx, const void *bytes, size_t length) {
   JSValue buffer = JS_NewArrayBufferCopy(ctx, bytes, length);
   if (JS_IsException(buffer)) return buffer;
-  JSValue array = JS_NewTypedArray(ctx, 1, (JSValueConst *)&buffer, JS_TYPED_ARRAY_UINT8);
+  // The constructor reads all three of its arguments.
+  JSValueConst arguments[] = {buffer, JS_UNDEFINED, JS_UNDEFINED};
+  JSValue array = JS_NewTypedArray(ctx, COUNT(arguments), arguments, JS_TYPED_ARRAY_UINT8);
   JS_FreeValue(ctx, buffer);
   return array;
 }

@@ -15,8 +15,7 @@ export const quickjs: Sys = {
   O_DIRECTORY: sys.O_DIRECTORY,
   O_PATH: sys.O_PATH,
   openat: (dir, path, flags, mode = 0) => check(`open ${path}`, sys.openat(dir, path, flags, mode)),
-  openat2: (dir, path, flags, mode, resolve) =>
-    check(`open ${path}`, sys.openat2(dir, path, flags, mode, resolve)),
+  openat2: (dir, path, flags, mode, resolve) => check(`open ${path}`, sys.openat2(dir, path, flags, mode, resolve)),
   read: (fd, into) => check("read", sys.read(fd, into)),
   write: (fd, bytes) => check("write", sys.write(fd, bytes)),
   close: (fd) => void check("close", sys.close(fd)),
@@ -40,8 +39,7 @@ export const quickjs: Sys = {
   wipe: (bytes) => void check("wipe", sys.wipe(bytes)),
   poll: (fd, events, timeoutMs) => check("poll", sys.poll(fd, events, timeoutMs)),
   connectUnix: (path, timeoutMs) => check(`connect ${path}`, sys.connectUnix(path, timeoutMs)),
-  connectVsock: (cid, port, timeoutMs) =>
-    check(`connect vsock:${cid}:${port}`, sys.connectVsock(cid, port, timeoutMs)),
+  connectVsock: (cid, port, timeoutMs) => check(`connect vsock:${cid}:${port}`, sys.connectVsock(cid, port, timeoutMs)),
   datagram: (address, bytes) => void check(`send to ${address}`, sys.datagram(address, bytes)),
   run: (argv, env, timeoutMs) => check("run", sys.run(argv, env, timeoutMs)),
   execve: (path, argv, env) => {
