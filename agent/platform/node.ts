@@ -31,6 +31,7 @@ const O_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_ERROR = 4;
 const LOCK_EX_NB = 6;
+const F_SETFD = 2;
 const F_SETLEASE = 1024;
 const F_WRLCK = 1;
 const AT_REMOVEDIR = 0x200;
@@ -226,6 +227,8 @@ export function nodeSys(args: readonly string[], signals: Signals): Sys {
     execve: (path, argv, env) => {
       c.signal(SIGPIPE, SIG_DFL);
       c.signal(SIGIO, SIG_DFL);
+      // Node has made its own standard streams close-on-exec.
+      for (const fd of [0, 1, 2]) raw(c.fcntl, fd, F_SETFD, 0);
       const failed = raw(c.execve, path, [...argv.map(decodeUtf8), null], [...env.map(decodeUtf8), null]);
       throw new SysError(`execute ${path}`, -failed || EAGAIN);
     },
