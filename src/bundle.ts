@@ -2,7 +2,7 @@ import type { Manifest, ManifestEntry } from "#protocol/manifest";
 
 /**
  * What a VM has at one revision: resolved once, in one place, and carried by every channel in one of few encodings. It
- * holds no value; `open` gets one when it is about to be written to the guest.
+ * holds no value; one is opened when it is about to be written to the guest.
  */
 export interface Bundle {
   manifest: Manifest;
@@ -14,6 +14,9 @@ export interface Bundle {
    * The entries whose value is newer than `revision`; all, when that is not one of this VM's in this generation.
    */
   changedSince(revision: string | undefined): ManifestEntry[];
-  /** The value, in a buffer that the caller wipes. Audited as disclosed before it is opened. */
-  open(entry: ManifestEntry): Promise<Buffer>;
+  /**
+   * Audits that the values of `entries` leave for this VM, and only then gives the way to open each: a fresh buffer of
+   * `entry.size` bytes that the caller wipes.
+   */
+  disclose(entries: readonly ManifestEntry[]): Promise<(entry: ManifestEntry) => Promise<Buffer>>;
 }
