@@ -1,6 +1,6 @@
 // A strict JSON reader (RFC 8259) for bytes that cross the wall. JSON.parse keeps the last of two equal keys, and two
 // parsers that keep different ones disagree on what was said; here a duplicate key is refused, and so are non-ASCII
-// bytes, nesting beyond 8, numbers that are not integers, and anything after the value.
+// bytes, keys that are not printable, nesting beyond 8, numbers that are not integers, and anything after the value.
 import { ProtocolError } from "./error.ts";
 
 export type Json = null | boolean | number | string | Json[] | JsonObject;
@@ -10,6 +10,8 @@ export interface JsonObject {
 }
 
 const MAX_DEPTH = 8;
+const PRINTABLE = /^[\u0020-\u007e]*$/;
+const ESCAPE = /^(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})/;
 
 /** Decodes ASCII bytes; anything else is refused with its offset. */
 export function ascii(bytes: Uint8Array, what: string): string {
@@ -51,9 +53,10 @@ class JsonReader {
     this.#what = what;
   }
 
+  /** Reads one value that lies in `depth` arrays and objects. */
   value(depth: number): Json {
-    if (depth > MAX_DEPTH) this.#fail(`nested deeper than ${MAX_DEPTH}`);
     const next = this.#peek();
+    if ((next === "{" || next === "[") && depth === MAX_DEPTH) this.#fail(`nested deeper than ${MAX_DEPTH}`);
     if (next === "{") return this.#object(depth);
     if (next === "[") return this.#array(depth);
     if (next === '"') return this.#string();
@@ -74,6 +77,8 @@ class JsonReader {
     do {
       if (this.#peek() !== '"') this.#fail("a key must be a string");
       const key = this.#string();
+      // Keys are quoted in messages; an escaped control character would reach a terminal or a log from there.
+      if (!PRINTABLE.test(key)) this.#fail("a key must be printable ascii");
       if (key in object) this.#fail(`duplicate key "${key.slice(0, 40)}"`);
       if (!this.#takeChar(":")) this.#fail('expected ":"');
       object[key] = this.value(depth + 1);
@@ -92,19 +97,19 @@ class JsonReader {
     return array;
   }
 
+  /** Escapes are checked here, so that JSON.parse never throws: its messages quote what it was given. */
   #string(): string {
     const start = this.#at;
     for (let at = start + 1; at < this.#text.length; at++) {
       const char = this.#text[at];
       if (char === "\n") break;
-      if (char === "\\") at++;
+      if (char === "\\") {
+        at++;
+        if (!ESCAPE.test(this.#text.slice(at, at + 5))) this.#fail("bad escape in a string");
+      }
       if (char !== '"') continue;
       this.#at = at + 1;
-      try {
-        return JSON.parse(this.#text.slice(start, this.#at)) as string;
-      } catch (cause) {
-        throw new ProtocolError(`${this.#what}: offset ${start}: bad escape in a string`, { cause });
-      }
+      return JSON.parse(this.#text.slice(start, this.#at)) as string;
     }
     return this.#fail("a string does not end");
   }

@@ -1,8 +1,9 @@
 // The manifest: what a VM has, at one revision, without any value. JSON in printable ASCII, keys in the order below, no
-// space: equal grants give equal bytes. Drawn in docs/formats.md.
+// space: equal grants give equal bytes, and other bytes are refused. Drawn in docs/formats.md.
 import { ProtocolError } from "./error.ts";
 import { asciiBytes, parseJson, type Json, type JsonObject } from "./json.ts";
 import {
+  DEFAULT_MOUNT_ROOT,
   envNameProblem,
   idProblem,
   linkProblem,
@@ -80,13 +81,23 @@ export function encodeManifest(manifest: Manifest): Uint8Array {
     }),
     ...(env !== undefined && { env }),
     ...(file?.link !== undefined && { link: file.link }),
-    ...(onChange && { onChange }),
+    ...(onChange && { onChange: orderedOnChange(onChange) }),
   }));
   const { format, vm, revision, mountRoot } = manifest;
   return asciiBytes(JSON.stringify({ format, vm, revision, mountRoot, entries }));
 }
 
-/** Reads and checks a manifest; throws ProtocolError that names the entry and the rule. */
+/** One order of keys, whatever order the object was made in. */
+function orderedOnChange(onChange: OnChange): OnChange {
+  if (!("signal" in onChange)) return onChange;
+  const { signal, pidFile } = onChange;
+  return { signal, pidFile };
+}
+
+/**
+ * Reads and checks a manifest; throws ProtocolError that names the entry and the rule. Accepted are only the bytes that
+ * `encodeManifest` would write: no space, no other order of keys, no escape that could be a plain character.
+ */
 export function parseManifest(bytes: Uint8Array): Manifest {
   if (bytes.length > MAX_MANIFEST_SIZE) throw new ProtocolError(`manifest: ${bytes.length} bytes, more than 4 MiB`);
   const top = object(parseJson(bytes, "manifest"), "manifest");
@@ -101,15 +112,21 @@ export function parseManifest(bytes: Uint8Array): Manifest {
     mountRoot: checked(top["mountRoot"], mountRootProblem, "manifest: mountRoot"),
     entries: list.map((entry, index) => parseEntry(entry, `manifest: entry ${index}`)),
   };
-  checkEntries(manifest.entries);
+  checkEntries(manifest.entries, manifest.mountRoot);
+  const again = encodeManifest(manifest);
+  const differs = again.findIndex((byte, at) => byte !== bytes[at]);
+  if (differs >= 0 || again.length !== bytes.length) {
+    throw new ProtocolError(`manifest: byte ${differs < 0 ? again.length : differs} is not canonical`);
+  }
   return manifest;
 }
 
 /**
- * The rules between entries: names, paths, variables and links are each used once, no file lies under another file,
- * and the whole fits. The host runs the same check before it makes a bundle.
+ * The rules between entries: names, paths, variables and links are each used once, no file lies under another file, no
+ * link under another link or on the way to the mount root or in it, and the whole fits. The host runs the same check
+ * before it makes a bundle.
  */
-export function checkEntries(entries: readonly ManifestEntry[]): void {
+export function checkEntries(entries: readonly ManifestEntry[], mountRoot: string = DEFAULT_MOUNT_ROOT): void {
   if (entries.length > MAX_ENTRIES) throw new ProtocolError(`${entries.length} entries, more than ${MAX_ENTRIES}`);
   const names = new Set<string>();
   const paths = new Set<string>();
@@ -125,11 +142,25 @@ export function checkEntries(entries: readonly ManifestEntry[]): void {
   }
   if (size > MAX_BUNDLE_SIZE) throw new ProtocolError(`values of ${size} bytes in all, more than 64 MiB`);
   for (const path of paths) {
-    for (let at = path.indexOf("/"); at >= 0; at = path.indexOf("/", at + 1)) {
-      const parent = path.slice(0, at);
-      if (paths.has(parent)) throw new ProtocolError(`path "${path}" lies under the file "${parent}"`);
+    const parent = parents(path).find((folder) => paths.has(folder));
+    if (parent !== undefined) throw new ProtocolError(`path "${path}" lies under the file "${parent}"`);
+  }
+  const rootParents = parents(mountRoot);
+  for (const link of links) {
+    const above = parents(link);
+    const parent = above.find((folder) => links.has(folder));
+    if (parent !== undefined) throw new ProtocolError(`link "${link}" lies under the link "${parent}"`);
+    if (link === mountRoot || above.includes(mountRoot) || rootParents.includes(link)) {
+      throw new ProtocolError(`link "${link}" collides with the mount root "${mountRoot}"`);
     }
   }
+}
+
+/** The folders above a path: "a" and "a/b" for "a/b/c"; "/a" for "/a/b". */
+function parents(path: string): string[] {
+  const folders: string[] = [];
+  for (let at = path.indexOf("/", 1); at >= 0; at = path.indexOf("/", at + 1)) folders.push(path.slice(0, at));
+  return folders;
 }
 
 function claim(taken: Set<string>, key: string, what: string): void {
@@ -220,7 +251,7 @@ function absolute(json: Json | undefined, at: string): string {
 }
 
 function mountRootProblem(root: string): string | undefined {
-  return root === "/run/hatchway/secrets" ? undefined : linkProblem(root);
+  return root === DEFAULT_MOUNT_ROOT ? undefined : linkProblem(root);
 }
 
 function object(json: Json | undefined, at: string): JsonObject {

@@ -20,7 +20,8 @@ const SECRET_NAME = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$/;
 const VM_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 const COMPONENT = /^[A-Za-z0-9._-]{1,100}$/;
 const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,99}$/;
-const USER_NAME = /^[a-z_][a-z0-9_-]{0,31}$/;
+/** 31, since ustar's uname and gname are 32 bytes that end in NUL. */
+const USER_NAME = /^[a-z_][a-z0-9_-]{0,30}$/;
 const MODE = /^0[0-7]{3}$/;
 const REVISION = /^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$/;
 
@@ -62,21 +63,30 @@ export function linkProblem(link: string): string | undefined {
   return pathProblem(link.slice(1));
 }
 
-/** Variables that would make a loader, shell or interpreter run or read something else. */
+/**
+ * Variables that would make a loader, shell or interpreter run or read something else: those that glibc drops for a
+ * set-uid program (ld.so(8), "secure-execution mode"), those of shells (bash(1)) and interpreters, and systemd's own
+ * (systemd.exec(5)).
+ */
+const REFUSED_ENV_PREFIX = /^(?:LD|GLIBC|MALLOC)_/;
 const REFUSED_ENV = new Set(
   [
     "PATH IFS ENV BASH_ENV SHELLOPTS BASHOPTS PS4 CDPATH GLOBIGNORE PROMPT_COMMAND",
     "HOME SHELL USER LOGNAME TMPDIR TERM LANG",
     "PYTHONPATH PYTHONHOME PYTHONSTARTUP PERL5LIB PERL5OPT PERLLIB RUBYLIB RUBYOPT",
     "NODE_OPTIONS NODE_PATH JAVA_TOOL_OPTIONS _JAVA_OPTIONS JDK_JAVA_OPTIONS CLASSPATH",
-    "GCONV_PATH LOCPATH NLSPATH HOSTALIASES RESOLV_HOST_CONF MALLOC_TRACE GIT_SSH_COMMAND",
-    "NOTIFY_SOCKET LISTEN_FDS LISTEN_PID CREDENTIALS_DIRECTORY INVOCATION_ID MAINPID",
+    "PYTHONINSPECT PYTHONBREAKPOINT PYTHONUSERBASE PERL5DB PERLIO_DEBUG LUA_INIT LUA_PATH LUA_CPATH PHPRC",
+    "PHP_INI_SCAN_DIR DOTNET_STARTUP_HOOKS OPENSSL_CONF OPENSSL_MODULES OPENSSL_ENGINES",
+    "GCONV_PATH GETCONF_DIR LOCPATH NLSPATH NIS_PATH TZDIR TERMINFO HOSTALIASES LOCALDOMAIN RES_OPTIONS",
+    "RESOLV_HOST_CONF GIT_SSH GIT_SSH_COMMAND GIT_EXEC_PATH GIT_ASKPASS SSH_ASKPASS EDITOR VISUAL PAGER LESSOPEN",
+    "NOTIFY_SOCKET LISTEN_FDS LISTEN_PID LISTEN_FDNAMES WATCHDOG_PID WATCHDOG_USEC CREDENTIALS_DIRECTORY",
+    "INVOCATION_ID MAINPID",
   ].flatMap((line) => line.split(" ")),
 );
 
 export function envNameProblem(name: string): string | undefined {
   if (!ENV_NAME.test(name)) return "is not an environment variable's name: letters, digits and _, no digit first";
-  if (name.startsWith("LD_") || name.startsWith("GLIBC_") || REFUSED_ENV.has(name)) {
+  if (REFUSED_ENV_PREFIX.test(name) || REFUSED_ENV.has(name)) {
     return "would change how programs are loaded or run";
   }
   return undefined;
@@ -92,5 +102,5 @@ export function idProblem(id: number): string | undefined {
 }
 
 export function userNameProblem(name: string): string | undefined {
-  return USER_NAME.test(name) ? undefined : "is not a user name: 1 to 32 of a-z 0-9 _ -, the first a letter or _";
+  return USER_NAME.test(name) ? undefined : "is not a user name: 1 to 31 of a-z 0-9 _ -, the first a letter or _";
 }

@@ -50,8 +50,7 @@ export function encodeHeader(header: TarHeader): Uint8Array {
   putOctal(block, 329, 8, 0);
   putOctal(block, 337, 8, 0);
   putText(block, 345, 155, prefix);
-  putOctal(block, 148, 7, checksum(block));
-  block[155] = 0x20;
+  block.set(checksumField(block), 148);
   return block;
 }
 
@@ -59,6 +58,8 @@ export function encodeHeader(header: TarHeader): Uint8Array {
 export function decodeHeader(block: Uint8Array): TarHeader {
   if (block.length !== BLOCK) throw new ProtocolError(`tar: a header of ${block.length} bytes`);
   if (getText(block, 257, 6) !== "ustar") throw new ProtocolError("tar: not a ustar header");
+  const field = checksumField(block);
+  if (!field.every((byte, at) => byte === block[148 + at])) throw new ProtocolError("tar: wrong checksum");
   if (block[156] !== 0x30) throw new ProtocolError(`tar: type flag ${block[156]}, only regular files are accepted`);
   const prefix = getText(block, 345, 155);
   const name = getText(block, 0, 100);
@@ -73,8 +74,7 @@ export function decodeHeader(block: Uint8Array): TarHeader {
     gname: getText(block, 297, 32),
   };
   const again = encodeHeader(header);
-  const differs = again.findIndex((byte, at) => byte !== block[at]);
-  if (differs >= 148 && differs < 156) throw new ProtocolError("tar: wrong checksum");
+  const differs = again.findIndex((byte, at) => byte !== block[at] && (at < 148 || at >= 156));
   if (differs >= 0) throw new ProtocolError(`tar: header byte ${differs} is not canonical`);
   return header;
 }
@@ -93,7 +93,7 @@ function putText(block: Uint8Array, at: number, room: number, text: string): voi
   if (text.length > room) throw new ProtocolError(`tar: "${text.slice(0, 40)}" does not fit in ${room} bytes`);
   for (let index = 0; index < text.length; index++) {
     const code = text.charCodeAt(index);
-    if (code === 0 || code > 0x7e) throw new ProtocolError("tar: text that is not printable ascii");
+    if (code < 0x20 || code > 0x7e) throw new ProtocolError("tar: text that is not printable ascii");
     block[at + index] = code;
   }
 }
@@ -123,9 +123,12 @@ function getOctal(block: Uint8Array, at: number, width: number): number {
   return Number.parseInt(digits, 8);
 }
 
-/** The sum of all bytes, those of the checksum field counted as spaces. */
-function checksum(block: Uint8Array): number {
+/** The checksum's eight bytes: the sum of all bytes of the header, where these eight count as spaces. */
+function checksumField(block: Uint8Array): Uint8Array {
   let sum = 0;
   for (let at = 0; at < BLOCK; at++) sum += at >= 148 && at < 156 ? 0x20 : (block[at] ?? 0);
-  return sum;
+  const field = new Uint8Array(8);
+  putOctal(field, 0, 7, sum);
+  field[7] = 0x20;
+  return field;
 }

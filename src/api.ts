@@ -1,0 +1,151 @@
+// The JSON bodies of the admin API, as the server answers and the client reads them. The secret shapes are Slicer's,
+// with more fields; times are RFC 3339 in UTC.
+import type { OnChange } from "#protocol/manifest";
+
+export interface SecretBody {
+  name: string;
+  /** Bytes of the value. */
+  size: number;
+  permissions: string;
+  /** 0 where `owner` names a guest user instead. */
+  uid: number;
+  gid: number;
+  mod_time: string;
+  modified_at: string;
+  created_at: string;
+  version: number;
+  delivery: "file" | "env" | "file+env";
+  path?: string;
+  env?: string;
+  link?: string;
+  owner?: string;
+  group?: string;
+  on_change?: OnChange;
+}
+
+/** How a secret is delivered, in requests: absent leaves as it is, null takes an optional field away. */
+export interface DeliveryBody {
+  permissions?: string;
+  uid?: number;
+  gid?: number;
+  owner?: string;
+  group?: string;
+  /** Whether it is a file; true unless only `env` is asked for. */
+  file?: boolean;
+  path?: string | null;
+  env?: string | null;
+  link?: string | null;
+  on_change?: OnChange | null;
+}
+
+/** `POST /secrets`; `PATCH /secrets/NAME` takes the same without `name`. */
+export interface SecretRequest extends DeliveryBody {
+  name: string;
+  /** The value in base64; read from the body as bytes, never as a string. */
+  data?: string;
+}
+
+/** `DELETE /secrets/NAME` */
+export interface SecretRemoved {
+  name: string;
+  /** VMs that it was attached to: it is taken back from those that run. */
+  vms: string[];
+}
+
+/** One element of a VM's `secrets`: a name, or a name and how it is delivered there. */
+export type GrantRequestBody = string | ({ name: string } & DeliveryBody);
+
+/** `POST /vms`, with `?launch=true` to start it and `?wait=agent&timeout=30s` to wait for its first receipt. */
+export interface VmRequestBody {
+  name: string;
+  /** Absent: the host's setting `attach`; []: none. */
+  secrets?: GrantRequestBody[];
+  /** A user name or uid of the host; the caller's own when absent. */
+  runner?: string | number;
+  launch?: LaunchBody;
+}
+
+export interface LaunchBody {
+  kernel?: string;
+  initrd?: string;
+  disk?: string;
+  memory_mib?: number;
+  cpus?: number;
+  append?: string;
+}
+
+export type VmState = "defined" | "running" | "stopped" | "failed";
+
+export interface VmBody {
+  name: string;
+  id: string;
+  state: VmState;
+  /** Why it is `failed`, or how it ended; one line. */
+  reason?: string;
+  runner: { uid: number; gid: number; name?: string };
+  created_at: string;
+  /** Names of the secrets attached, sorted. */
+  secrets: string[];
+  pid?: number;
+  accelerator?: "kvm" | "tcg";
+  /** Why not kvm, where it is tcg. */
+  accelerator_reason?: string;
+  launch?: LaunchBody;
+  channels: { kind: "vsock" | "virtio-serial"; path: string }[];
+  control_socket: string;
+  /** The socket of the minimal guest's shell port, while it runs. */
+  shell_socket?: string;
+  convergence: ConvergenceBody;
+}
+
+export interface ConvergenceBody {
+  generation: number;
+  wanted: number;
+  applied?: number;
+  /** The guest has said that it has what it is to have, all of it. */
+  in_sync: boolean;
+  applied_at?: string;
+  outcome?: "applied" | "failed";
+  refused: { name: string; reason: string }[];
+  mount?: string;
+  agent?: string;
+  last_contact?: string;
+  alarms: { at: string; what: string; count: number }[];
+}
+
+/** `GET /vms/NAME/secrets`, and what attaching answers. */
+export interface GrantBody {
+  name: string;
+  version: number;
+  size: number;
+  delivery: "file" | "env" | "file+env";
+  permissions: string;
+  uid: number;
+  gid: number;
+  owner?: string;
+  group?: string;
+  path?: string;
+  env?: string;
+  link?: string;
+  attached_at: string;
+}
+
+/** `GET /status` */
+export interface StatusBody {
+  version: string;
+  pid: number;
+  mode: "system" | "session";
+  /** Absolute path of the state folder. */
+  state: string;
+  socket: string;
+  started_at: string;
+  store: { kind: string; epoch: string; revision: number };
+  secrets: number;
+  vms: { name: string; state: VmState; wanted: number; applied?: number; in_sync: boolean; last_contact?: string }[];
+}
+
+export interface ErrorBody {
+  error: string;
+  code: string;
+  hint?: string;
+}

@@ -1,0 +1,24 @@
+/** Who asks. The first parameter of every operation of the vault; there is no ambient identity. */
+export type Caller =
+  /** A process on a unix socket, as the kernel names it (SO_PEERCRED, unix(7)). */
+  | { kind: "unix"; uid: number; gid: number; pid: number }
+  /** Code that opened the store itself, in its own process: the embedded mode and the daemon's own work. */
+  | { kind: "embedded"; uid: number; purpose: string }
+  /** The user that runs one VM, on that VM's control socket. */
+  | { kind: "runner"; uid: number; vmId: string }
+  /** A guest, as the socket proves it; `proven` once its process has shown that it may fetch (claim or root-only device). */
+  | { kind: "vm"; vmId: string; channel: string; proven: boolean };
+
+/** How a caller stands in the audit trail. */
+export function describeCaller(caller: Caller): string {
+  switch (caller.kind) {
+    case "unix":
+      return `unix:uid=${caller.uid},gid=${caller.gid},pid=${caller.pid}`;
+    case "embedded":
+      return `embedded:uid=${caller.uid},${caller.purpose}`;
+    case "runner":
+      return `runner:uid=${caller.uid},vm=${caller.vmId}`;
+    case "vm":
+      return `vm:${caller.vmId},${caller.channel}`;
+  }
+}

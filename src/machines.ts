@@ -1,0 +1,49 @@
+import type { Caller } from "#caller";
+import type { VmRequest } from "#vault";
+import type { Convergence, Vm } from "#vm";
+
+export type MachineState =
+  | { state: "defined" }
+  | { state: "running"; pid: number; accelerator: "kvm" | "tcg"; acceleratorReason?: string; shellSocket?: string }
+  | { state: "stopped" | "failed"; reason: string };
+
+/** A VM with all that the host knows of it. */
+export interface VmView {
+  vm: Vm;
+  machine: MachineState;
+  /** Names, sorted. */
+  secrets: string[];
+  convergence: Convergence;
+  /** What its live channels listen on. */
+  channels: { kind: "vsock" | "virtio-serial"; path: string }[];
+  controlSocket: string;
+}
+
+/** How long to wait, and for what: its first receipt of this boot, or that it has all that it is to have. */
+export interface Wait {
+  until: "agent" | "synced";
+  /** Milliseconds. */
+  timeout: number;
+}
+
+/**
+ * The VMs as things that run: their folders and sockets, and the processes of those that Hatchway starts. Names are
+ * checked and rights are asked of the vault. All throw HatchwayError.
+ */
+export interface Machines {
+  /**
+   * Registers the VM, binds its sockets and, if `start`, starts it. If anything fails, or the wait ends in "timeout",
+   * nothing of it is left; the error's hint then has the last lines of its console.
+   */
+  create(caller: Caller, request: VmRequest, start: boolean, wait?: Wait): Promise<VmView>;
+  /** Ends its process, if ours, and forgets it with its grants. */
+  remove(caller: Caller, name: string): Promise<void>;
+  start(caller: Caller, name: string, wait?: Wait): Promise<VmView>;
+  /** Asks the guest to power down and ends the process after `grace` milliseconds. */
+  stop(caller: Caller, name: string, grace: number): Promise<VmView>;
+  view(caller: Caller, name: string, wait?: Wait): Promise<VmView>;
+  /** Sorted by name. */
+  views(caller: Caller): Promise<VmView[]>;
+  /** The last lines of the console, without control characters. */
+  console(caller: Caller, name: string, lines: number): Promise<string>;
+}

@@ -1,0 +1,247 @@
+// The audit trail: one JSON object a line, only the fields below, each line chained to the one before.
+//
+//   {"seq":7,"time":"2026-01-31T12:00:00.000Z","phase":"intent","op":"secret.update","opId":"…","caller":"unix:uid=0,…",
+//    "secret":"db","version":3,"vm":"web-1","outcome":"ok","mac":"64 hex"}
+//
+// `mac` is HMAC-SHA256 under the audit key over the MAC of the line before (32 bytes; zero for the first) and the line
+// as it stands without `,"mac":"…"`. The anchor, kept in the store with every mutation, says from where on there are
+// operations still open and what the newest line was: a file that ends before it, or differs, was cut or edited.
+import { createHmac, timingSafeEqual } from "node:crypto";
+import { open, type FileHandle } from "node:fs/promises";
+import { HatchwayError } from "#error";
+import { errnoText } from "#host/files";
+import type { Key } from "#vault/envelope";
+
+export interface AuditFields {
+  op: string;
+  opId: string;
+  caller: string;
+  secret?: string;
+  version?: number;
+  vm?: string;
+  /** Closed words only: "ok", an error's code, or how start-up resolved it. */
+  outcome?: string;
+}
+
+export interface AuditLine extends AuditFields {
+  seq: number;
+  time: string;
+  phase: "intent" | "outcome";
+  mac: string;
+}
+
+/** A place in the trail: the line that ends at byte `offset` has `seq` and `mac`. */
+export interface AuditPosition {
+  offset: number;
+  seq: number;
+  mac: string;
+}
+
+export interface AuditAnchor {
+  /** All operations that began before here have their outcome. */
+  settled: AuditPosition;
+  newest: AuditPosition;
+}
+
+export const BEGINNING: AuditPosition = { offset: 0, seq: 0, mac: "0".repeat(64) };
+
+/** Milliseconds after which a line is on disk that nobody waits for. */
+const SYNC_DELAY = 100;
+
+interface Waiting {
+  line: Buffer;
+  durable: boolean;
+  /** The trail's end once this is written. */
+  end: AuditPosition;
+  resolve: () => void;
+  reject: (error: unknown) => void;
+}
+
+export class Audit {
+  readonly #file: FileHandle;
+  readonly #key: Key;
+  #position: AuditPosition;
+  #synced: AuditPosition;
+  readonly #open = new Map<string, AuditPosition>();
+  #queue: Waiting[] = [];
+  #writing: Promise<void> | undefined;
+  #syncTimer: NodeJS.Timeout | undefined;
+  #failure: HatchwayError | undefined;
+
+  private constructor(file: FileHandle, key: Key, position: AuditPosition) {
+    this.#file = file;
+    this.#key = key;
+    this.#position = position;
+    this.#synced = position;
+  }
+
+  /**
+   * Opens the trail and checks it from the anchor on; gives the intents that have no outcome. A last line without its
+   * newline was never acknowledged and is cut off. Throws "corrupt" if the trail is not what was written.
+   */
+  static async open(
+    path: string,
+    key: Key,
+    anchor: AuditAnchor | undefined,
+  ): Promise<{ audit: Audit; open: AuditLine[] }> {
+    const file = await open(path, "a+", 0o600);
+    try {
+      const start = anchor?.settled ?? BEGINNING;
+      const { lines, end } = await readChain(file, path, key, start);
+      const reached = anchor && [start.seq, ...lines.map(({ seq }) => seq)].includes(anchor.newest.seq);
+      const newest = lines.find(({ seq }) => seq === anchor?.newest.seq)?.mac ?? start.mac;
+      if (anchor && (!reached || newest !== anchor.newest.mac)) {
+        throw new HatchwayError("corrupt", `the audit trail "${path}" was cut: it lacks line ${anchor.newest.seq}`);
+      }
+      await file.truncate(end.offset);
+      const settled = new Set(lines.filter(({ phase }) => phase === "outcome").map(({ opId }) => opId));
+      const unsettled = lines.filter(({ phase, opId }) => phase === "intent" && !settled.has(opId));
+      return { audit: new Audit(file, key, end), open: unsettled };
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  /** Where start-up will have to begin, were the process to end now. */
+  get anchor(): AuditAnchor {
+    let settled = this.#synced;
+    for (const position of this.#open.values()) if (position.seq < settled.seq) settled = position;
+    return { settled, newest: this.#synced };
+  }
+
+  /** Writes an intent; resolves once it is on disk (`durable`) or written. Nothing may be done before that. */
+  async intent(fields: AuditFields, durable: boolean): Promise<void> {
+    this.#open.set(fields.opId, this.#position);
+    try {
+      await this.#append("intent", [fields], durable);
+    } catch (error) {
+      this.#open.delete(fields.opId);
+      throw error;
+    }
+  }
+
+  /** Writes how an operation ended. */
+  async outcome(fields: AuditFields): Promise<void> {
+    this.#open.delete(fields.opId);
+    await this.#append("outcome", [fields], false);
+  }
+
+  /** Lines that need no outcome: a refusal, or values that leave. One write for all. */
+  async record(lines: readonly AuditFields[], durable: boolean): Promise<void> {
+    if (lines.length > 0) await this.#append("outcome", lines, durable);
+  }
+
+  async close(): Promise<void> {
+    clearTimeout(this.#syncTimer);
+    await this.#syncLate();
+    await this.#file.close();
+  }
+
+  #append(phase: "intent" | "outcome", all: readonly AuditFields[], durable: boolean): Promise<void> {
+    if (this.#failure) return Promise.reject(this.#failure);
+    const line = Buffer.concat(all.map((fields) => this.#encode(phase, fields)));
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ line, durable, end: this.#position, resolve, reject });
+      this.#writing ??= this.#write();
+    });
+  }
+
+  #encode(phase: "intent" | "outcome", fields: AuditFields): Buffer {
+    const { op, opId, caller, secret, version, vm, outcome } = fields;
+    const seq = this.#position.seq + 1;
+    const time = new Date().toISOString();
+    const body = JSON.stringify({ seq, time, phase, op, opId, caller, secret, version, vm, outcome });
+    const mac = macOf(this.#key, this.#position.mac, body);
+    const line = Buffer.from(`${body.slice(0, -1)},"mac":"${mac}"}\n`);
+    this.#position = { offset: this.#position.offset + line.length, seq, mac };
+    return line;
+  }
+
+  /** Group commit: whatever has queued up meanwhile goes out in one write and, if any of it must be, one sync. */
+  async #write(): Promise<void> {
+    while (this.#queue.length > 0) {
+      const group = this.#queue;
+      this.#queue = [];
+      try {
+        const bytes = Buffer.concat(group.map(({ line }) => line));
+        const { bytesWritten } = await this.#file.write(bytes);
+        if (bytesWritten !== bytes.length) throw new Error("ENOSPC: short write");
+        if (group.some(({ durable }) => durable)) await this.#sync(group.at(-1)?.end);
+        else this.#syncTimer ??= setTimeout(() => void this.#syncLate(), SYNC_DELAY).unref();
+      } catch (cause) {
+        this.#fail(cause, group);
+        break;
+      }
+      for (const { resolve } of group) resolve();
+    }
+    this.#writing = undefined;
+  }
+
+  async #sync(end: AuditPosition | undefined): Promise<void> {
+    await this.#file.datasync();
+    if (end && end.seq > this.#synced.seq) this.#synced = end;
+  }
+
+  /** Syncs what was written without waiting for it, within SYNC_DELAY. */
+  async #syncLate(): Promise<void> {
+    this.#syncTimer = undefined;
+    await this.#writing;
+    if (this.#failure) return;
+    try {
+      await this.#sync(undefined);
+    } catch (cause) {
+      this.#fail(cause, []);
+    }
+  }
+
+  /** After a failed write the file's end is unknown: this process writes no more, and so discloses no more. */
+  #fail(cause: unknown, group: Waiting[]): void {
+    this.#failure = new HatchwayError("unavailable", `the audit trail cannot be written: ${errnoText(cause)}`, {
+      hint: "make room or mend the disk, then restart the daemon",
+      cause,
+    });
+    for (const { reject } of [...group, ...this.#queue]) reject(this.#failure);
+    this.#queue = [];
+  }
+}
+
+/** Reads and checks all whole lines after `start`. */
+async function readChain(
+  file: FileHandle,
+  path: string,
+  key: Key,
+  start: AuditPosition,
+): Promise<{ lines: AuditLine[]; end: AuditPosition }> {
+  const { size } = await file.stat();
+  if (size < start.offset)
+    throw new HatchwayError("corrupt", `the audit trail "${path}" was cut: it has ${size} bytes`);
+  const bytes = Buffer.alloc(size - start.offset);
+  await file.read(bytes, 0, bytes.length, start.offset);
+  const lines: AuditLine[] = [];
+  let end = start;
+  for (let at = 0; ;) {
+    const newline = bytes.indexOf(0x0a, at);
+    if (newline < 0) return { lines, end };
+    const line = checkLine(bytes.toString("utf8", at, newline), path, key, end);
+    lines.push(line);
+    at = newline + 1;
+    end = { offset: start.offset + at, seq: line.seq, mac: line.mac };
+  }
+}
+
+const MAC_FIELD = /,"mac":"([0-9a-f]{64})"\}$/;
+
+function checkLine(text: string, path: string, key: Key, before: AuditPosition): AuditLine {
+  const said = MAC_FIELD.exec(text);
+  const body = `${text.slice(0, said?.index ?? 0)}}`;
+  const expected = macOf(key, before.mac, body);
+  if (!said?.[1] || !timingSafeEqual(Buffer.from(said[1]), Buffer.from(expected))) {
+    throw new HatchwayError("corrupt", `the audit trail "${path}" was edited: line ${before.seq + 1} does not hold`);
+  }
+  return JSON.parse(text) as AuditLine;
+}
+
+function macOf(key: Key, before: string, body: string): string {
+  return createHmac("sha256", key.bytes).update(Buffer.from(before, "hex")).update(body).digest("hex");
+}

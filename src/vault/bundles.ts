@@ -1,0 +1,172 @@
+import { createHash } from "node:crypto";
+import type { Bundle } from "#bundle";
+import type { Caller } from "#caller";
+import { HatchwayError } from "#error";
+import type { Grant } from "#grant";
+import { checkEntries, encodeManifest, type Manifest, type ManifestEntry } from "#protocol/manifest";
+import { DEFAULT_MOUNT_ROOT } from "#protocol/names";
+import { manifestEntry } from "#vault/delivery";
+import type { Gate } from "#vault/gate";
+import type { Ledgers } from "#vault/ledgers";
+import type { GrantsRecord, LedgerRecord, SecretRecord } from "#vault/records";
+import type { Rows } from "#vault/rows";
+
+/** A VM's entries as the rows say them now, each with its secret. */
+interface Resolved {
+  vmName: string;
+  secrets: SecretRecord[];
+  entries: ManifestEntry[];
+}
+
+/** A VM's bundle, whoever asks for it. */
+interface Resolution extends Resolved {
+  vmId: string;
+  manifest: Manifest;
+  ledger: LedgerRecord;
+}
+
+/** VMs whose bundle is kept ready, at most. */
+const CACHED = 10_000;
+
+/** Resolves what a VM is to have, in one place for every channel, and says when that may have changed. */
+export class Bundles {
+  readonly #gate: Gate;
+  readonly #rows: Rows;
+  readonly #ledgers: Ledgers;
+  readonly #cache = new Map<string, Resolution>();
+  readonly #listeners = new Set<(vmId: string | undefined) => void>();
+  /** Counts changes, so that what was read before one is not kept after it. */
+  #changes = 0;
+
+  constructor(gate: Gate, rows: Rows, ledgers: Ledgers) {
+    this.#gate = gate;
+    this.#rows = rows;
+    this.#ledgers = ledgers;
+  }
+
+  watch(listener: (vmId: string | undefined) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** What these VMs are to have may be different from now on. */
+  changed(vmIds: readonly string[]): void {
+    this.#changes++;
+    for (const vmId of vmIds) {
+      this.#cache.delete(vmId);
+      for (const listener of this.#listeners) listener(vmId);
+    }
+  }
+
+  /** Anything may be different from now on. */
+  changedAll(): void {
+    this.#changes++;
+    this.#cache.clear();
+    for (const listener of this.#listeners) listener(undefined);
+  }
+
+  /** Refuses what would not fit together in one VM. */
+  check(vmName: string, entries: readonly ManifestEntry[]): void {
+    try {
+      checkEntries(entries);
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : "a rule is broken";
+      throw new HatchwayError("invalid", `cannot give this to vm "${vmName}": ${reason}`, { cause });
+    }
+  }
+
+  /** Refuses a changed secret that would not fit together with what else a VM has. */
+  async checkWith(vmId: string, changed: SecretRecord): Promise<void> {
+    const { vmName, entries } = await this.#read(vmId, changed);
+    this.check(vmName, entries);
+  }
+
+  async resolve(caller: Caller, vmId: string): Promise<Bundle> {
+    return this.#gate.read(caller, "bundle.resolve", { vmId }, async () => {
+      const resolution = this.#cache.get(vmId) ?? (await this.#resolve(vmId));
+      const { manifest, ledger, secrets } = resolution;
+      return {
+        manifest,
+        counter: ledger.counter,
+        times: secrets.map(({ valueAt }) => Math.floor(valueAt / 1000)),
+        changedSince: (revision) => this.#changedSince(revision, resolution),
+        disclose: (entries) => this.#disclose(caller, resolution, entries),
+      };
+    });
+  }
+
+  async #resolve(vmId: string): Promise<Resolution> {
+    const before = this.#changes;
+    const resolved = await this.#read(vmId);
+    const { vmName, entries, secrets } = resolved;
+    const manifest: Manifest = { format: 1, vm: vmName, revision: "", mountRoot: DEFAULT_MOUNT_ROOT, entries };
+    const digest = createHash("sha256").update(encodeManifest(manifest)).digest("hex");
+    const ledger = await this.#ledgers.update(vmId, (record) =>
+      record.digest === digest ? undefined : nextLedger(record, digest, secrets),
+    );
+    manifest.revision = this.#ledgers.encodeRevision(ledger);
+    const resolution = { ...resolved, vmId, manifest, ledger };
+    if (before === this.#changes && this.#cache.size < CACHED) this.#cache.set(vmId, resolution);
+    return resolution;
+  }
+
+  /** `changed` stands in for the secret of its id. */
+  async #read(vmId: string, changed?: SecretRecord): Promise<Resolved> {
+    const stored = await this.#rows.get<GrantsRecord>(`grants:${vmId}`);
+    if (!stored) throw new HatchwayError("not-found", "there is no such vm any more");
+    const { vmName, grants } = stored.record;
+    const sorted = grants.toSorted((a, b) => (a.secretName < b.secretName ? -1 : 1));
+    return { vmName, ...(await this.secretsOf(sorted, changed)) };
+  }
+
+  /** The secrets of grants and their entries, in the grants' order; a grant of a secret that is gone gives none. */
+  async secretsOf(grants: readonly Grant[], changed?: SecretRecord): Promise<Omit<Resolved, "vmName">> {
+    const found = await this.#rows.getAll<SecretRecord>(grants.map((grant) => this.#rows.secretKey(grant.secretName)));
+    const secrets: SecretRecord[] = [];
+    const entries: ManifestEntry[] = [];
+    grants.forEach((grant, at) => {
+      const secret = changed?.id === grant.secretId ? changed : found[at]?.record;
+      if (secret?.id !== grant.secretId) return;
+      secrets.push(secret);
+      entries.push(manifestEntry(secret, grant));
+    });
+    return { secrets, entries };
+  }
+
+  #changedSince(revision: string | undefined, { ledger, secrets, entries }: Resolution): ManifestEntry[] {
+    const have = revision === undefined ? undefined : this.#ledgers.decodeRevision(revision);
+    if (have?.generation !== ledger.generation || have.counter > ledger.counter) return entries;
+    return entries.filter((_, at) => (ledger.entries[secrets[at]?.id ?? ""]?.since ?? Infinity) > have.counter);
+  }
+
+  async #disclose(
+    caller: Caller,
+    { vmId, vmName, ledger, secrets, entries }: Resolution,
+    leaving: readonly ManifestEntry[],
+  ): Promise<(entry: ManifestEntry) => Promise<Buffer>> {
+    const subjects = leaving.map(({ name, version }) => ({ secret: name, version, vm: vmName }));
+    await this.#gate.disclose(caller, vmId, subjects);
+    if (caller.kind === "vm") await this.#ledgers.disclosed(vmId, ledger.generation, ledger.counter);
+    const secretOf = new Map(entries.map((entry, at) => [entry, secrets[at]]));
+    const allowed = new Set(leaving);
+    return async (entry) => {
+      const secret = secretOf.get(entry);
+      if (!secret || !allowed.has(entry)) throw new HatchwayError("internal", "an entry that was not disclosed");
+      const value = await this.#rows.value(secret.id, secret.version);
+      if (value.length === entry.size) return value;
+      value.fill(0);
+      throw new HatchwayError("corrupt", `the value of secret "${entry.name}" is not as long as its record says`);
+    };
+  }
+}
+
+/** The ledger once the bundle differs: a new counter, which is also when its new versions came. */
+function nextLedger(record: LedgerRecord, digest: string, secrets: readonly SecretRecord[]): LedgerRecord {
+  const counter = record.counter + 1;
+  const entries: LedgerRecord["entries"] = {};
+  for (const { id, version } of secrets) {
+    const before = record.entries[id];
+    entries[id] = before?.version === version ? before : { version, since: counter };
+  }
+  return { ...record, counter, digest, entries };
+}

@@ -1,0 +1,165 @@
+import { randomUUID } from "node:crypto";
+import { describeCaller, type Caller } from "#caller";
+import { HatchwayError, toHatchwayError } from "#error";
+import type { Change, Store } from "#store";
+import type { Audit, AuditAnchor, AuditFields } from "#vault/audit";
+import { authorise, type Operation, type Policy } from "#vault/authorise";
+import type { Rows } from "#vault/rows";
+
+/** What an operation is about, for the authorisation and the audit. */
+export interface Subject {
+  secret?: string;
+  vm?: string;
+  vmId?: string;
+  version?: number;
+}
+
+export type Writes = Partial<Pick<Change, "expect" | "put" | "delete">>;
+
+const HEAD = "head";
+/** How often a change that met another one is tried again. */
+const TRIES = 8;
+/** Milliseconds to ask for the fate of a commit that the store could not tell. */
+const UNKNOWN_DEADLINE = 5_000;
+
+/** Authorise, audit the intent, act, audit the outcome: the one order of everything. */
+export class Gate {
+  readonly #store: Store;
+  readonly #rows: Rows;
+  readonly #audit: Audit;
+  readonly #policy: Policy;
+
+  constructor(store: Store, rows: Rows, audit: Audit, policy: Policy) {
+    this.#store = store;
+    this.#rows = rows;
+    this.#audit = audit;
+    this.#policy = policy;
+  }
+
+  /** The anchor that the newest mutation left in the store. */
+  static anchorOf(rows: Rows): Promise<AuditAnchor | undefined> {
+    return rows.getBlind<AuditAnchor>(HEAD);
+  }
+
+  /** An operation that changes nothing and discloses no value. Only a refusal leaves a line. */
+  async read<T>(caller: Caller, operation: Operation, subject: Subject, act: () => Promise<T>): Promise<T> {
+    await this.#authorise(caller, operation, subject);
+    return act();
+  }
+
+  /**
+   * An operation that changes something. `act` calls `commit` once, for the change that makes the operation visible (a
+   * larger one prepares it with `keep`); it is run again, from its reading on, when that met another change. What it
+   * gives as `subject` completes the line of the outcome.
+   */
+  async mutate<T>(
+    caller: Caller,
+    operation: Operation,
+    subject: Subject,
+    act: (commit: (writes: Writes) => Promise<void>) => Promise<{ result: T; subject?: Subject }>,
+  ): Promise<T> {
+    await this.#authorise(caller, operation, subject);
+    const fields = auditFields(caller, operation, randomUUID(), subject);
+    await this.#audit.intent(fields, true);
+    try {
+      const done = await this.retry(() => act((writes) => this.#commit(fields.opId, writes)));
+      await this.#audit.outcome({ ...fields, ...auditSubject(done.subject), outcome: "ok" });
+      return done.result;
+    } catch (error) {
+      await this.#audit.outcome({ ...fields, outcome: toHatchwayError(error).code });
+      throw error;
+    }
+  }
+
+  /** A write of the vault's own bookkeeping: no line, no caller. */
+  async keep(writes: Writes): Promise<void> {
+    await this.#store.commit({ opId: randomUUID(), expect: [], put: [], delete: [], ...writes }).then((result) => {
+      if (result.outcome === "ok") return;
+      throw new HatchwayError(
+        result.outcome === "conflict" ? "conflict" : "unavailable",
+        "the store did not take a change",
+      );
+    });
+  }
+
+  /** Writes the lines that say which values leave, and to whom. Nothing may leave before this has resolved. */
+  async disclose(caller: Caller, vmId: string, subjects: readonly Subject[]): Promise<void> {
+    await this.#authorise(caller, "secret.disclose", { vmId });
+    const opId = randomUUID();
+    const lines = subjects.map((subject) => ({
+      ...auditFields(caller, "secret.disclose", opId, subject),
+      outcome: "ok",
+    }));
+    await this.#audit.record(lines, false);
+  }
+
+  /** A line for something that a guest did and should not have. */
+  async alarm(caller: Caller, operation: Operation, subject: Subject): Promise<void> {
+    const fields = auditFields(caller, operation, randomUUID(), subject);
+    await this.#audit.record([{ ...fields, outcome: "alarm" }], false);
+  }
+
+  async #authorise(caller: Caller, operation: Operation, subject: Subject): Promise<void> {
+    try {
+      authorise(this.#policy, caller, operation, subject.vmId);
+    } catch (error) {
+      const fields = auditFields(caller, operation, randomUUID(), subject);
+      await this.#audit.record([{ ...fields, outcome: toHatchwayError(error).code }], false);
+      throw error;
+    }
+  }
+
+  /** Runs `act` again, from its reading on, as long as what it writes meets other changes; a bounded number of times. */
+  async retry<T>(act: () => Promise<T>): Promise<T> {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await act();
+      } catch (error) {
+        if (!(error instanceof HatchwayError && error.code === "conflict") || attempt + 1 >= TRIES) throw error;
+      }
+    }
+  }
+
+  async #commit(opId: string, writes: Writes): Promise<void> {
+    const head = this.#rows.putBlind(HEAD, this.#audit.anchor);
+    const change: Change = {
+      opId,
+      expect: writes.expect ?? [],
+      put: [...(writes.put ?? []), head],
+      delete: writes.delete ?? [],
+    };
+    const result = await this.#store.commit(change);
+    if (result.outcome === "ok") return;
+    if (result.outcome === "conflict") {
+      throw new HatchwayError("conflict", "somebody else changed it meanwhile", { hint: "try again" });
+    }
+    if (!(await this.#becameKnown(opId))) {
+      throw new HatchwayError("unavailable", "the store does not say whether the change was made", {
+        hint: "look at the secret or vm, then try again",
+      });
+    }
+  }
+
+  async #becameKnown(opId: string): Promise<boolean> {
+    const deadline = Date.now() + UNKNOWN_DEADLINE;
+    while (Date.now() < deadline) {
+      if ((await this.#store.committed(opId)) !== undefined) return true;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    return false;
+  }
+}
+
+function auditFields(caller: Caller, op: Operation, opId: string, subject: Subject): AuditFields {
+  return { op, opId, caller: describeCaller(caller), ...auditSubject(subject) };
+}
+
+function auditSubject(subject: Subject | undefined): Partial<AuditFields> {
+  const { secret, vm, vmId, version } = subject ?? {};
+  const named = vm ?? vmId;
+  return {
+    ...(secret !== undefined && { secret }),
+    ...(named !== undefined && { vm: named }),
+    ...(version !== undefined && { version }),
+  };
+}

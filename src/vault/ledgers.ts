@@ -1,0 +1,188 @@
+import { createHash, timingSafeEqual } from "node:crypto";
+import { HatchwayError } from "#error";
+import type { Alarm, Convergence, Receipt } from "#vm";
+import type { ReceiptClaim } from "#vault";
+import type { Gate } from "#vault/gate";
+import { Mutex } from "#vault/mutex";
+import type { LedgerRecord } from "#vault/records";
+import type { Rows, Stored } from "#vault/rows";
+
+/** A revision as it is made of its parts: `EPOCH.GENERATION.COUNTER`. To the guest it is opaque. */
+export interface Revision {
+  generation: number;
+  counter: number;
+}
+
+/** Milliseconds between two alarms of a kind that are kept. */
+const ALARM_INTERVAL = 1_000;
+const MAX_REFUSED = 32;
+const MAX_REASON = 120;
+
+/**
+ * What the host knows of each VM's boots, revisions and receipts. A guest's word is believed only where it cannot do
+ * harm: it may say less than is true, never more.
+ */
+export class Ledgers {
+  readonly #gate: Gate;
+  readonly #rows: Rows;
+  /** 16 hex digits of the store's epoch: no revision outlives a restore. */
+  readonly #epoch: string;
+  readonly #mutex = new Mutex();
+  /** Milliseconds since 1970; kept in memory, and in the record with each receipt. */
+  readonly #contacts = new Map<string, number>();
+  /** When each kind of alarm was last kept. */
+  readonly #alarmed = new Map<string, number>();
+
+  constructor(gate: Gate, rows: Rows, epoch: Buffer) {
+    this.#gate = gate;
+    this.#rows = rows;
+    this.#epoch = epoch.toString("hex").slice(0, 16);
+  }
+
+  static initial(vmName: string): LedgerRecord {
+    return { vmName, generation: 1, counter: 0, digest: "", entries: {}, disclosed: 0, alarms: [] };
+  }
+
+  static key(vmId: string): string {
+    return `ledger:${vmId}`;
+  }
+
+  encodeRevision({ generation, counter }: Revision): string {
+    return `${this.#epoch}.${generation}.${counter}`;
+  }
+
+  /** Undefined for a revision of another epoch, or what is none. */
+  decodeRevision(revision: string): Revision | undefined {
+    const parts = /^([0-9a-f]{16})\.([1-9][0-9]{0,14})\.([1-9][0-9]{0,14})$/.exec(revision);
+    if (parts?.[1] !== this.#epoch) return undefined;
+    return { generation: Number(parts[2]), counter: Number(parts[3]) };
+  }
+
+  async get(vmId: string): Promise<LedgerRecord> {
+    return (await this.#read(vmId)).record;
+  }
+
+  /** Changes a ledger as `change` says, one change of a VM after the other; undefined leaves it. */
+  async update(vmId: string, change: (record: LedgerRecord) => LedgerRecord | undefined): Promise<LedgerRecord> {
+    return this.#mutex.run(vmId, () =>
+      this.#gate.retry(async () => {
+        const stored = await this.#read(vmId);
+        const next = change(stored.record);
+        if (!next) return stored.record;
+        await this.#gate.keep({ put: [this.#rows.put(stored.key, next, stored)] });
+        return next;
+      }),
+    );
+  }
+
+  /** The guest asked for something. */
+  contact(vmId: string): void {
+    this.#contacts.set(vmId, Date.now());
+  }
+
+  forget(vmId: string): void {
+    this.#contacts.delete(vmId);
+  }
+
+  async convergence(vmId: string): Promise<Convergence> {
+    const { generation, counter, disclosed, applied, claim, alarms } = await this.get(vmId);
+    const lastContact = this.#contacts.get(vmId) ?? applied?.at;
+    return {
+      generation,
+      wanted: counter,
+      disclosed,
+      claimed: claim !== undefined,
+      alarms,
+      ...(applied && { applied }),
+      ...(lastContact !== undefined && { lastContact }),
+    };
+  }
+
+  /** A boot that the host saw: nothing that an earlier one claimed or applied counts any more. */
+  async newGeneration(vmId: string): Promise<void> {
+    await this.update(vmId, ({ vmName, generation, counter, digest, entries, alarms, claim, disclosed }) => {
+      const untouched = claim === undefined && disclosed === 0;
+      if (untouched) return undefined;
+      return { vmName, generation: generation + 1, counter, digest, entries, disclosed: 0, alarms };
+    });
+  }
+
+  async disclosed(vmId: string, generation: number, counter: number): Promise<void> {
+    await this.update(vmId, (record) =>
+      record.generation === generation && counter > record.disclosed ? { ...record, disclosed: counter } : undefined,
+    );
+  }
+
+  /** Whether this generation is claimed, and by whom as seen from `key`. */
+  async claimant(vmId: string, key: Buffer): Promise<"nobody" | "same" | "another"> {
+    const { claim } = await this.get(vmId);
+    if (claim === undefined) return "nobody";
+    return sameDigest(claim, sha256(key)) ? "same" : "another";
+  }
+
+  /** The first key of a generation takes the claim. Says whether `key` has it now. */
+  async claim(vmId: string, key: Buffer): Promise<boolean> {
+    const digest = sha256(key);
+    const record = await this.update(vmId, (before) =>
+      before.claim === undefined ? { ...before, claim: digest } : undefined,
+    );
+    return sameDigest(record.claim ?? "", digest);
+  }
+
+  /** Says whether it was kept: a guest that misbehaves all the time costs a write every ALARM_INTERVAL, not each time. */
+  async alarm(vmId: string, what: Alarm["what"]): Promise<boolean> {
+    const key = `${vmId} ${what}`;
+    const now = Date.now();
+    if (now - (this.#alarmed.get(key) ?? 0) < ALARM_INTERVAL) return false;
+    this.#alarmed.set(key, now);
+    await this.update(vmId, (record) => {
+      const before = record.alarms.find((alarm) => alarm.what === what);
+      const others = record.alarms.filter((alarm) => alarm !== before);
+      return { ...record, alarms: [...others, { what, at: now, count: (before?.count ?? 0) + 1 }] };
+    });
+    return true;
+  }
+
+  /** Keeps a receipt if it can be true; throws "invalid" if it cannot. */
+  async receive(vmId: string, revision: string, claim: ReceiptClaim): Promise<void> {
+    const said = this.decodeRevision(revision);
+    const record = await this.get(vmId);
+    if (!said || said.generation !== record.generation || said.counter > record.disclosed) {
+      await this.alarm(vmId, "receipt for a revision that was not disclosed");
+      throw new HatchwayError("invalid", "a receipt for a revision that this boot was not given");
+    }
+    const receipt: Receipt = {
+      counter: said.counter,
+      outcome: claim.outcome,
+      at: Date.now(),
+      refused: claim.refused.slice(0, MAX_REFUSED).map(({ name, reason }) => ({
+        name: printable(name, 100),
+        reason: printable(reason, MAX_REASON),
+      })),
+      mount: printable(claim.mount, 32),
+      agent: printable(claim.agent, 32),
+    };
+    await this.update(vmId, (before) => {
+      const stale = before.generation !== said.generation || said.counter < (before.applied?.counter ?? 0);
+      return stale ? undefined : { ...before, applied: receipt };
+    });
+  }
+
+  async #read(vmId: string): Promise<Stored<LedgerRecord>> {
+    const stored = await this.#rows.get<LedgerRecord>(Ledgers.key(vmId));
+    if (!stored) throw new HatchwayError("not-found", "there is no such vm any more");
+    return stored;
+  }
+}
+
+function sha256(key: Buffer): string {
+  return createHash("sha256").update(key).digest("hex");
+}
+
+function sameDigest(a: string, b: string): boolean {
+  return a.length === b.length && timingSafeEqual(Buffer.from(a), Buffer.from(b));
+}
+
+function printable(text: string, limit: number): string {
+  return text.replaceAll(/[^\u0020-\u007e]/g, "?").slice(0, limit);
+}

@@ -1,0 +1,135 @@
+import { HatchwayError } from "#error";
+import { privateDirectory } from "#host/files";
+import type { Store } from "#store";
+import type { Vault } from "#vault";
+import { Audit } from "#vault/audit";
+import type { Policy } from "#vault/authorise";
+import { Bundles } from "#vault/bundles";
+import { Gate } from "#vault/gate";
+import { createKeyring, openKeyring } from "#vault/keyring";
+import { Ledgers } from "#vault/ledgers";
+import { Rows } from "#vault/rows";
+import { Secrets } from "#vault/secrets";
+import { Vms } from "#vault/vms";
+
+export interface VaultPlaces {
+  /** Absolute path of the key file: 32 bytes, 0600; made where there is no keyring yet. */
+  keyFile: string;
+  /** Absolute path of the sealed keys. */
+  keyring: string;
+  /** Absolute path of the audit trail. */
+  audit: string;
+}
+
+/**
+ * Opens the vault over `store`, which it then owns. Throws "wrong-key", "corrupt", "forbidden" or "unavailable" before
+ * anything could be served.
+ */
+export async function openVault(store: Store, places: VaultPlaces, policy: Policy): Promise<Vault> {
+  const keyring = (await openKeyring(places.keyring, places.keyFile)) ?? (await firstKeyring(store, places));
+  const rows = new Rows(store, keyring);
+  const anchor = await Gate.anchorOf(rows);
+  const { audit, open } = await Audit.open(places.audit, keyring.auditKey, anchor);
+  // What was under way when the last process ended: the store knows whether it happened.
+  for (const { op, opId, caller, secret, vm } of open) {
+    const outcome = (await store.committed(opId)) === undefined ? "not-done" : "ok";
+    await audit.outcome({ op, opId, caller, outcome, ...(secret && { secret }), ...(vm && { vm }) });
+  }
+  const gate = new Gate(store, rows, audit, policy);
+  const ledgers = new Ledgers(gate, rows, await store.epoch());
+  const bundles = new Bundles(gate, rows, ledgers);
+  const secrets = new Secrets(gate, rows, bundles);
+  const vms = new Vms(gate, rows, secrets, bundles, ledgers, policy);
+  const unwatch = store.watch(await store.revision(), (event) => {
+    if (event.kind === "reset") bundles.changedAll();
+  });
+
+  return {
+    putSecret: (caller, name, how, change) => secrets.put(caller, name, how, change),
+    removeSecret: (caller, name) => secrets.remove(caller, name),
+    secret: (caller, name) => secrets.get(caller, name),
+    secrets: (caller) => secrets.all(caller),
+    holders: (caller, name) => secrets.holders(caller, name),
+
+    createVm: (caller, request) => vms.create(caller, request),
+    removeVm: (caller, name) => vms.remove(caller, name),
+    vm: (caller, name) => vms.get(caller, name),
+    vms: (caller) => vms.all(caller),
+    admit: (caller, what, name) => vms.admit(caller, what, name),
+    attach: (caller, vm, grants) => vms.attach(caller, vm, grants),
+    detach: (caller, vm, secret) => vms.detach(caller, vm, secret),
+    grants: (caller, vm) => vms.grants(caller, vm),
+
+    resolve: (caller, vmId) => {
+      if (caller.kind === "vm") ledgers.contact(vmId);
+      return bundles.resolve(caller, vmId);
+    },
+    convergence: (caller, vmId) =>
+      gate.read(caller, "vm.read", { vmId }, async () => {
+        await bundles.resolve(caller, vmId);
+        return ledgers.convergence(vmId);
+      }),
+    newGeneration: (caller, vmId) =>
+      gate.mutate(caller, "vm.boot", { vmId }, async (commit) => {
+        await ledgers.newGeneration(vmId);
+        bundles.changed([vmId]);
+        await commit({});
+        return { result: undefined };
+      }),
+    claim: async (caller, key) => {
+      const { vmId } = guest(caller);
+      ledgers.contact(vmId);
+      const before = await ledgers.claimant(vmId, key);
+      if (before === "same") return;
+      if (before === "another") {
+        if (await ledgers.alarm(vmId, "second claim")) await gate.alarm(caller, "vm.claim", { vmId });
+        throw new HatchwayError("exists", "another process has claimed this vm's api");
+      }
+      await gate.mutate(caller, "vm.claim", { vmId }, async (commit) => {
+        if (!(await ledgers.claim(vmId, key))) {
+          throw new HatchwayError("exists", "another process has claimed this vm's api");
+        }
+        await commit({});
+        return { result: undefined };
+      });
+    },
+    proves: async (caller, key) => {
+      const { vmId } = guest(caller);
+      const claimant = await ledgers.claimant(vmId, key);
+      if (claimant === "another" && (await ledgers.alarm(vmId, "wrong claim key"))) {
+        await gate.alarm(caller, "vm.claim", { vmId });
+      }
+      return claimant === "same";
+    },
+    receive: (caller, revision, receipt) => {
+      const { vmId } = guest(caller);
+      return gate.read(caller, "vm.receipt", { vmId }, async () => {
+        ledgers.contact(vmId);
+        await ledgers.receive(vmId, revision, receipt);
+      });
+    },
+
+    watch: (listener) => bundles.watch(listener),
+    close: async () => {
+      unwatch();
+      await store.close();
+      await audit.close();
+      keyring[Symbol.dispose]();
+    },
+  };
+}
+
+function guest(caller: Parameters<Vault["claim"]>[0]): { vmId: string } {
+  if (caller.kind !== "vm") throw new HatchwayError("forbidden", "only a guest claims and confirms");
+  return caller;
+}
+
+async function firstKeyring(store: Store, { keyring, keyFile }: VaultPlaces): ReturnType<typeof createKeyring> {
+  if ((await store.revision()) > 0) {
+    throw new HatchwayError("corrupt", `there is no keyring "${keyring}", and the store is not empty`, {
+      hint: "put back the keyring that the store was made with",
+    });
+  }
+  for (const path of [keyring, keyFile]) await privateDirectory(path.slice(0, path.lastIndexOf("/")));
+  return createKeyring(keyring, keyFile);
+}

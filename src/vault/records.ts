@@ -1,0 +1,45 @@
+// What the sealed records hold, as JSON. Fields are added, never reused with another meaning.
+import type { Grant } from "#grant";
+import type { Secret } from "#secret";
+import type { Alarm, Receipt, Vm } from "#vm";
+
+/** `secret:NAME` */
+export interface SecretRecord extends Secret {
+  /** When this version of the value came, in milliseconds since 1970. */
+  valueAt: number;
+  /** The value holds a NUL byte, so it cannot become an environment variable. */
+  hasNul: boolean;
+}
+
+/** `vm:NAME` */
+export type VmRecord = Vm;
+
+/** `grants:VM` */
+export interface GrantsRecord {
+  vmName: string;
+  grants: Grant[];
+}
+
+/** `holder:SECRET:VM` */
+export interface HolderRecord {
+  vmName: string;
+}
+
+/** `ledger:VM` */
+export interface LedgerRecord {
+  vmName: string;
+  /** Boots that the host saw, from 1. */
+  generation: number;
+  /** Counts the different bundles that this VM was to have. */
+  counter: number;
+  /** SHA-256 of the manifest at `counter`, its revision left empty; hex. */
+  digest: string;
+  /** By secret id: its version at `counter`, and the counter at which that version came. */
+  entries: Record<string, { version: number; since: number }>;
+  /** The newest counter whose bundle left for this generation. */
+  disclosed: number;
+  /** SHA-256 of the key that claimed this generation; hex. */
+  claim?: string;
+  applied?: Receipt;
+  alarms: Alarm[];
+}

@@ -1,0 +1,144 @@
+// The vault's rows, as the store sees them: a key without meaning and sealed bytes.
+//
+//   head                    audit anchor                       record, written with every mutation
+//   secret:NAME             name, version, delivery …          record
+//   value:SECRET:VERSION    one version's bytes                value
+//   vm:NAME                 name, runner, how to start …       record
+//   grants:VM               all that a VM was given            record
+//   holder:SECRET:VM        the same the other way round       record; may be there without the grant, never the reverse
+//   ledger:VM               counters, claim, receipt           record
+//
+// SECRET and VM are random ids of 128 bits in hex, never used again; NAME is the first 128 bits of HMAC-SHA256 of the
+// name, so that a store tells no names and yet finds one. VERSION is eight hex digits.
+//
+// Associated data of each: "hatchway 1 row" NUL | store id 16 | key | NUL | version, u64 big-endian. A record's version
+// is the store's count of its writes; a value never changes, and `head` is written blindly: both say 0.
+import { createHmac, randomBytes } from "node:crypto";
+import { HatchwayError } from "#error";
+import type { Row, Store } from "#store";
+import { openRecord, openValue, sealRecord, sealValue } from "#vault/envelope";
+import type { Keyring } from "#vault/keyring";
+
+const ROW = Buffer.from("hatchway 1 row\0");
+const PAGE = 1_000;
+
+/** A record as it was read, with what is needed to write it again. */
+export interface Stored<T> {
+  key: string;
+  version: number;
+  record: T;
+}
+
+export type Put = { key: string; version?: number; bytes: Buffer };
+
+/** Seals and opens rows, and knows their keys. It does not commit: that is the gate's, with its audit line. */
+export class Rows {
+  readonly #store: Store;
+  readonly #keyring: Keyring;
+
+  constructor(store: Store, keyring: Keyring) {
+    this.#store = store;
+    this.#keyring = keyring;
+  }
+
+  static newId(): string {
+    return randomBytes(16).toString("hex");
+  }
+
+  secretKey(name: string): string {
+    return `secret:${this.#blind("secret", name)}`;
+  }
+
+  vmKey(name: string): string {
+    return `vm:${this.#blind("vm", name)}`;
+  }
+
+  static valueKey(secretId: string, version: number): string {
+    return `value:${secretId}:${version.toString(16).padStart(8, "0")}`;
+  }
+
+  /** The record of `key`, or undefined. Throws "corrupt" if it does not open in its place. */
+  async get<T>(key: string): Promise<Stored<T> | undefined> {
+    const { rows } = await this.#store.read([key]);
+    return rows[0] && this.#open<T>(rows[0]);
+  }
+
+  /** In the order of `keys`, all of one revision. */
+  async getAll<T>(keys: readonly string[]): Promise<(Stored<T> | undefined)[]> {
+    if (keys.length === 0) return [];
+    const { rows } = await this.#store.read(keys);
+    return rows.map((row) => row && this.#open<T>(row));
+  }
+
+  async list<T>(prefix: string): Promise<Stored<T>[]> {
+    const found: Stored<T>[] = [];
+    let after: string | undefined;
+    for (;;) {
+      const page = await this.#store.list(prefix, { limit: PAGE, ...(after !== undefined && { after }) });
+      for (const row of page.rows) found.push(this.#open<T>(row));
+      after = page.rows.at(-1)?.key;
+      if (!page.more || after === undefined) return found;
+    }
+  }
+
+  /** Keys alone: nothing is opened. */
+  async keys(prefix: string): Promise<Row[]> {
+    const found: Row[] = [];
+    let after: string | undefined;
+    for (;;) {
+      const page = await this.#store.list(prefix, { limit: PAGE, ...(after !== undefined && { after }) });
+      found.push(...page.rows);
+      after = page.rows.at(-1)?.key;
+      if (!page.more || after === undefined) return found;
+    }
+  }
+
+  /** The value's bytes, for the caller to wipe. */
+  async value(secretId: string, version: number): Promise<Buffer> {
+    const key = Rows.valueKey(secretId, version);
+    const { rows } = await this.#store.read([key]);
+    if (!rows[0]) throw new HatchwayError("corrupt", `version ${version} of a secret is missing from the store`);
+    return openValue(this.#keyring, rows[0].bytes, this.#place(key, 0));
+  }
+
+  /** A write of `record` over `stored`, or of a new row. */
+  put<T>(key: string, record: T, stored?: Stored<T>): Put {
+    const version = (stored?.version ?? 0) + 1;
+    return { key, version, bytes: this.#seal(key, record, version) };
+  }
+
+  /** A write that holds whatever was there. */
+  putBlind(key: string, record: unknown): Put {
+    return { key, bytes: this.#seal(key, record, 0) };
+  }
+
+  async getBlind<T>(key: string): Promise<T | undefined> {
+    const { rows } = await this.#store.read([key]);
+    return rows[0] && this.#open<T>({ ...rows[0], version: 0 }).record;
+  }
+
+  putValue(secretId: string, version: number, value: Uint8Array): Put {
+    const key = Rows.valueKey(secretId, version);
+    return { key, version: 1, bytes: sealValue(this.#keyring, value, this.#place(key, 0)) };
+  }
+
+  #seal(key: string, record: unknown, version: number): Buffer {
+    return sealRecord(this.#keyring, Buffer.from(JSON.stringify(record)), this.#place(key, version));
+  }
+
+  #open<T>(row: Row): Stored<T> {
+    const plain = openRecord(this.#keyring, row.bytes, this.#place(row.key, row.version));
+    return { key: row.key, version: row.version, record: JSON.parse(plain.toString()) as T };
+  }
+
+  #place(key: string, version: number): Buffer {
+    const tail = Buffer.alloc(9);
+    tail.writeBigUInt64BE(BigInt(version), 1);
+    return Buffer.concat([ROW, this.#keyring.storeId, Buffer.from(key), tail]);
+  }
+
+  #blind(kind: string, name: string): string {
+    const mac = createHmac("sha256", this.#keyring.nameKey.bytes).update(`${kind}\0${name}`).digest();
+    return mac.subarray(0, 16).toString("hex");
+  }
+}

@@ -1,0 +1,215 @@
+import type { Caller } from "#caller";
+import { HatchwayError } from "#error";
+import { mergeDelivery, type Grant, type GrantRequest } from "#grant";
+import { vmNameProblem } from "#protocol/names";
+import type { Secret } from "#secret";
+import type { VmRequest } from "#vault";
+import type { Vm } from "#vm";
+import type { Policy } from "#vault/authorise";
+import type { Bundles } from "#vault/bundles";
+import { checkDelivery, manifestEntry } from "#vault/delivery";
+import type { Gate } from "#vault/gate";
+import { Ledgers } from "#vault/ledgers";
+import type { GrantsRecord, HolderRecord, SecretRecord, VmRecord } from "#vault/records";
+import { Rows, type Put, type Stored } from "#vault/rows";
+import { withoutInner, type Secrets } from "#vault/secrets";
+
+/** Rows that go along with the commit that makes an operation visible; more are written before it. */
+const TOGETHER = 100;
+
+/** What the vault does with VMs and with what they were given. */
+export class Vms {
+  readonly #gate: Gate;
+  readonly #rows: Rows;
+  readonly #secrets: Secrets;
+  readonly #bundles: Bundles;
+  readonly #ledgers: Ledgers;
+  readonly #policy: Policy;
+
+  constructor(gate: Gate, rows: Rows, secrets: Secrets, bundles: Bundles, ledgers: Ledgers, policy: Policy) {
+    this.#gate = gate;
+    this.#rows = rows;
+    this.#secrets = secrets;
+    this.#bundles = bundles;
+    this.#ledgers = ledgers;
+    this.#policy = policy;
+  }
+
+  async create(caller: Caller, request: VmRequest): Promise<Vm> {
+    const { name, runner, launch } = request;
+    checkVmName(name);
+    return this.#gate.mutate(caller, "vm.create", { vm: name }, async (commit) => {
+      if (await this.#rows.get(this.#rows.vmKey(name))) {
+        throw new HatchwayError("exists", `vm "${name}" exists already`, {
+          hint: `remove it with: hatchway vm remove ${name}`,
+        });
+      }
+      await this.#checkRunner(name, runner.uid);
+      const vm: Vm = { id: Rows.newId(), name, runner, createdAt: Date.now(), ...(launch && { launch }) };
+      const grants = await this.#grant(name, [], request.all ? await this.#everything() : request.grants);
+      await commit({
+        put: [
+          this.#rows.put<VmRecord>(this.#rows.vmKey(name), vm),
+          this.#rows.put<GrantsRecord>(`grants:${vm.id}`, { vmName: name, grants }),
+          this.#rows.put(Ledgers.key(vm.id), Ledgers.initial(name)),
+          ...(await this.#holders(vm, grants)),
+        ],
+      });
+      return { result: vm };
+    });
+  }
+
+  async remove(caller: Caller, name: string): Promise<void> {
+    await this.#gate.mutate(caller, "vm.remove", { vm: name }, async (commit) => {
+      const stored = await this.find(name);
+      const { id } = stored.record;
+      const grants = await this.#rows.get<GrantsRecord>(`grants:${id}`);
+      const ledger = await this.#rows.get(Ledgers.key(id));
+      const gone = [stored, grants, ledger].filter((row) => row !== undefined);
+      await commit({ delete: gone.map(({ key, version }) => ({ key, version })) });
+      this.#ledgers.forget(id);
+      this.#bundles.changed([id]);
+      for (const { secretId } of grants?.record.grants ?? []) await this.#forgetHolder(secretId, id);
+      return { result: undefined };
+    });
+  }
+
+  async get(caller: Caller, name: string): Promise<Vm> {
+    checkVmName(name);
+    const stored = await this.#rows.get<VmRecord>(this.#rows.vmKey(name));
+    return this.#gate.read(caller, "vm.read", { vm: name, ...(stored && { vmId: stored.record.id }) }, async () => {
+      if (!stored) throw unknownVm(name);
+      return stored.record;
+    });
+  }
+
+  async all(caller: Caller): Promise<Vm[]> {
+    return this.#gate.read(caller, "vm.list", {}, async () => {
+      const records = (await this.#rows.list<VmRecord>("vm:")).map(({ record }) => record);
+      return records.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+    });
+  }
+
+  async admit(caller: Caller, operation: "vm.start" | "vm.stop", name: string): Promise<Vm> {
+    return this.#gate.mutate(caller, operation, { vm: name }, async (commit) => {
+      const { record } = await this.find(name);
+      await commit({});
+      return { result: record };
+    });
+  }
+
+  async attach(caller: Caller, name: string, requests: readonly GrantRequest[]): Promise<Grant[]> {
+    const what = requests.map(({ secret }) => secret).join(",");
+    return this.#gate.mutate(caller, "grant.attach", { vm: name, secret: what }, async (commit) => {
+      const vm = (await this.find(name)).record;
+      const stored = await this.#grantsOf(vm);
+      const grants = await this.#grant(name, stored.record.grants, requests);
+      const put = [this.#rows.put(stored.key, { vmName: name, grants }, stored), ...(await this.#holders(vm, grants))];
+      await commit({ put });
+      this.#bundles.changed([vm.id]);
+      return { result: grants.filter(({ secretName }) => requests.some(({ secret }) => secret === secretName)) };
+    });
+  }
+
+  async detach(caller: Caller, name: string, secret: string): Promise<void> {
+    await this.#gate.mutate(caller, "grant.detach", { vm: name, secret }, async (commit) => {
+      const vm = (await this.find(name)).record;
+      const stored = await this.#grantsOf(vm);
+      const grant = stored.record.grants.find(({ secretName }) => secretName === secret);
+      if (!grant) throw new HatchwayError("not-found", `secret "${secret}" is not attached to vm "${name}"`);
+      const grants = stored.record.grants.filter((other) => other !== grant);
+      await commit({ put: [this.#rows.put(stored.key, { vmName: name, grants }, stored)] });
+      this.#bundles.changed([vm.id]);
+      await this.#forgetHolder(grant.secretId, vm.id);
+      return { result: undefined };
+    });
+  }
+
+  async grants(caller: Caller, name: string): Promise<{ grant: Grant; secret: Secret }[]> {
+    const vm = await this.get(caller, name);
+    return this.#gate.read(caller, "grant.list", { vm: name, vmId: vm.id }, async () => {
+      const { record } = await this.#grantsOf(vm);
+      const sorted = record.grants.toSorted((a, b) => (a.secretName < b.secretName ? -1 : 1));
+      const { secrets } = await this.#bundles.secretsOf(sorted);
+      return secrets.flatMap((secret) => {
+        const grant = sorted.find(({ secretId }) => secretId === secret.id);
+        return grant ? [{ grant, secret: withoutInner(secret) }] : [];
+      });
+    });
+  }
+
+  async find(name: string): Promise<Stored<VmRecord>> {
+    checkVmName(name);
+    const stored = await this.#rows.get<VmRecord>(this.#rows.vmKey(name));
+    if (!stored) throw unknownVm(name);
+    return stored;
+  }
+
+  /** `before` with `requests` added or changed, checked as a whole. */
+  async #grant(vmName: string, before: readonly Grant[], requests: readonly GrantRequest[]): Promise<Grant[]> {
+    const grants = new Map(before.map((grant) => [grant.secretName, grant]));
+    const asked = new Set<string>();
+    for (const { secret: name, change } of requests) {
+      if (asked.has(name)) throw new HatchwayError("invalid", `secret "${name}" is asked for twice`);
+      asked.add(name);
+      const secret: SecretRecord = (await this.#secrets.find(name)).record;
+      const old = grants.get(name);
+      const attachedAt = old?.secretId === secret.id ? old.attachedAt : Date.now();
+      checkDelivery(secret, mergeDelivery(secret.delivery, change));
+      grants.set(name, { secretId: secret.id, secretName: name, change, attachedAt });
+    }
+    const all = [...grants.values()];
+    const { secrets } = await this.#bundles.secretsOf(all);
+    const entries = secrets.flatMap((secret) => {
+      const grant = all.find(({ secretId }) => secretId === secret.id);
+      return grant ? [manifestEntry(secret, grant)] : [];
+    });
+    this.#bundles.check(vmName, entries);
+    return all;
+  }
+
+  async #everything(): Promise<GrantRequest[]> {
+    const stored = await this.#rows.list<SecretRecord>("secret:");
+    return stored.map(({ record }) => ({ secret: record.name, change: {} }));
+  }
+
+  /** The index rows that `grants` still lack; those that one commit does not hold are written at once. */
+  async #holders(vm: Vm, grants: readonly Grant[]): Promise<Put[]> {
+    const keys = grants.map(({ secretId }) => `holder:${secretId}:${vm.id}`);
+    const there = await this.#rows.getAll<HolderRecord>(keys);
+    const missing = keys.filter((_, at) => !there[at]);
+    const puts = missing.map((key) => this.#rows.put<HolderRecord>(key, { vmName: vm.name }));
+    while (puts.length > TOGETHER) await this.#gate.keep({ put: puts.splice(0, TOGETHER) });
+    return puts;
+  }
+
+  async #forgetHolder(secretId: string, vmId: string): Promise<void> {
+    const stored = await this.#rows.get<HolderRecord>(`holder:${secretId}:${vmId}`);
+    if (stored) await this.#gate.keep({ delete: [{ key: stored.key, version: stored.version }] });
+  }
+
+  async #grantsOf(vm: Vm): Promise<Stored<GrantsRecord>> {
+    const stored = await this.#rows.get<GrantsRecord>(`grants:${vm.id}`);
+    if (!stored) throw new HatchwayError("corrupt", `the grants of vm "${vm.name}" are missing from the store`);
+    return stored;
+  }
+
+  /** In system mode VMs of one host user could reach each other's sockets, so each has a user of its own. */
+  async #checkRunner(name: string, uid: number): Promise<void> {
+    if (this.#policy.mode !== "system") return;
+    const taken = (await this.#rows.list<VmRecord>("vm:")).find(({ record }) => record.runner.uid === uid);
+    if (!taken) return;
+    throw new HatchwayError("invalid", `vm "${taken.record.name}" has the runner uid ${uid} already`, {
+      hint: `give each vm a user of its own: useradd --system ${name}-runner, then --runner ${name}-runner`,
+    });
+  }
+}
+
+function checkVmName(name: string): void {
+  const problem = vmNameProblem(name);
+  if (problem !== undefined) throw new HatchwayError("invalid", `"${name.slice(0, 80)}" ${problem}`);
+}
+
+function unknownVm(name: string): HatchwayError {
+  return new HatchwayError("not-found", `there is no vm "${name}"`, { hint: "see them with: hatchway vm list" });
+}

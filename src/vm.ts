@@ -1,0 +1,73 @@
+/** A virtual machine that secrets are attached to, whether Hatchway starts it or something else does. */
+export interface Vm {
+  /** 128 random bits in hex; a name that is used again gets another id. */
+  id: string;
+  name: string;
+  runner: Runner;
+  /** How to start it; absent for a VM that something else runs. */
+  launch?: LaunchOptions;
+  /** Milliseconds since 1970. */
+  createdAt: number;
+}
+
+/** The host user that a VM runs as: the only one besides root who may reach its sockets. */
+export interface Runner {
+  uid: number;
+  gid: number;
+}
+
+/** Absent paths mean the project's own minimal guest. All paths are absolute. */
+export interface LaunchOptions {
+  kernel?: string;
+  initrd?: string;
+  disk?: string;
+  memoryMiB: number;
+  cpus: number;
+  /** Added to the kernel's command line. */
+  append?: string;
+}
+
+/**
+ * What the host knows of a VM's secrets. `applied` is what the guest says, so it is a claim by somebody who is not
+ * trusted: bounded, never ahead of what was disclosed, and never going back within a generation.
+ */
+export interface Convergence {
+  /** Counts the boots that the host saw. */
+  generation: number;
+  /** Counts what this VM was to have, from 1; 0 before anything was resolved. */
+  wanted: number;
+  /** The newest counter whose bundle left for this generation. */
+  disclosed: number;
+  applied?: Receipt;
+  /** When the guest last asked, in milliseconds since 1970. */
+  lastContact?: number;
+  /** Whether a process in the guest has claimed the API in this generation. */
+  claimed: boolean;
+  alarms: Alarm[];
+}
+
+/** Whether the guest has said that it has all that it is to have. */
+export function isSynced({ wanted, applied }: Convergence): boolean {
+  return applied?.counter === wanted && applied.outcome === "applied" && applied.refused.length === 0;
+}
+
+/** What the guest said of one revision. */
+export interface Receipt {
+  counter: number;
+  outcome: "applied" | "failed";
+  /** When it was told, in milliseconds since 1970. */
+  at: number;
+  /** Secrets that the guest could not install, each with its reason (printable ASCII, capped). */
+  refused: { name: string; reason: string }[];
+  /** What holds the files there: "tmpfs", "tmpfs,noswap" or "ramfs". */
+  mount: string;
+  agent: string;
+}
+
+/** Something that a well-behaved guest does not do. */
+export interface Alarm {
+  /** Milliseconds since 1970, of the newest. */
+  at: number;
+  what: "second claim" | "wrong claim key" | "receipt for a revision that was not disclosed" | "malformed receipt";
+  count: number;
+}

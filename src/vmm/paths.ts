@@ -1,0 +1,16 @@
+// The files of a machine in its runtime folder.
+
+import { join } from "node:path";
+
+/** unix(7): sun_path is 108 bytes with its final NUL. */
+export const maximumSocketPath = 107;
+
+/** QEMU's monitor; made by QEMU, so it is the runner's. */
+export function qmpSocket(directory: string): string {
+  return join(directory, "qmp.sock");
+}
+
+/** The shell port's host end (see shell.ts); made by QEMU, so it is the runner's. */
+export function shellSocket(directory: string): string {
+  return join(directory, "shell.sock");
+}
