@@ -1,5 +1,6 @@
 import { describe, test } from "vitest";
-import { deliveryChange, grantBody, inSync, secretBody, vmRequest, wholeDelivery } from "#admin/bodies";
+import { deliveryChange, grantBody, secretBody, vmRequest, wholeDelivery } from "#admin/bodies";
+import { isSynced } from "#vm";
 import { attachment, read, secretChange, secretCreation, valueQuery, vmCreation, waitQuery } from "#admin/schemas";
 import { defaultDelivery, type Secret } from "#secret";
 import type { Convergence } from "#vm";
@@ -99,11 +100,11 @@ test("a vm's request with everything", async ({ expect }) => {
 test("a guest is in sync when it has applied the wanted revision, all of it", ({ expect }) => {
   const applied = { counter: 4, outcome: "applied", at: 0, refused: [], mount: "tmpfs", agent: "1" } as const;
   const convergence: Convergence = { generation: 1, wanted: 4, disclosed: 4, claimed: true, alarms: [] };
-  expect(inSync(convergence)).toBe(false);
-  expect(inSync({ ...convergence, applied: { ...applied, refused: [] } })).toBe(true);
-  expect(inSync({ ...convergence, wanted: 5, applied: { ...applied, refused: [] } })).toBe(false);
-  expect(inSync({ ...convergence, applied: { ...applied, outcome: "failed", refused: [] } })).toBe(false);
-  expect(inSync({ ...convergence, applied: { ...applied, refused: [{ name: "x", reason: "y" }] } })).toBe(false);
+  expect(isSynced(convergence)).toBe(false);
+  expect(isSynced({ ...convergence, applied: { ...applied, refused: [] } })).toBe(true);
+  expect(isSynced({ ...convergence, wanted: 5, applied: { ...applied, refused: [] } })).toBe(false);
+  expect(isSynced({ ...convergence, applied: { ...applied, outcome: "failed", refused: [] } })).toBe(false);
+  expect(isSynced({ ...convergence, applied: { ...applied, refused: [{ name: "x", reason: "y" }] } })).toBe(false);
 });
 
 describe("refused, with a line that names the rule", () => {

@@ -8,7 +8,7 @@ import { hostUser } from "#host/users";
 import type { VmView } from "#machines";
 import type { Delivery, DeliveryChange, Secret } from "#secret";
 import type { VmRequest } from "#vault";
-import type { Convergence, LaunchOptions, Runner } from "#vm";
+import { isSynced, type Convergence, type LaunchOptions, type Runner } from "#vm";
 
 /** RFC 3339, UTC. */
 function time(milliseconds: number): string {
@@ -58,18 +58,13 @@ export function grantBody({ grant, secret }: { grant: Grant; secret: Secret }): 
   return { name, version, size, ...delivery, attached_at: time(grant.attachedAt) };
 }
 
-/** Whether the guest has said that it has all that it is to have. */
-export function inSync({ wanted, applied }: Convergence): boolean {
-  return applied?.counter === wanted && applied.outcome === "applied" && applied.refused.length === 0;
-}
-
 function convergenceBody(convergence: Convergence): ConvergenceBody {
   const { generation, wanted, applied, lastContact, alarms } = convergence;
   return defined<ConvergenceBody>({
     generation,
     wanted,
     applied: applied?.counter,
-    in_sync: inSync(convergence),
+    in_sync: isSynced(convergence),
     applied_at: applied && time(applied.at),
     outcome: applied?.outcome,
     refused: applied?.refused ?? [],

@@ -1,0 +1,133 @@
+// From a command line to an exit code.
+import { asciiBytes } from "#protocol/json";
+import { AgentError, isFault, reason } from "./error.ts";
+import { become } from "./exec.ts";
+import { Host } from "./host.ts";
+import { lockHolder, takeLock } from "./lock.ts";
+import { syncOnce } from "./once.ts";
+import { AGENT_VERSION, type Refusal } from "./receipt.ts";
+import { openRoot, type Root } from "./root.ts";
+import { run } from "./run.ts";
+import { openSet } from "./set.ts";
+import { detectSource, parseSource } from "./source.ts";
+import { readStatus, type Status } from "./status.ts";
+import { SysError, type Sys } from "./sys.ts";
+import { decodeUtf8, encodeUtf8 } from "./text.ts";
+import { parseUsage, type Command, type Place } from "./usage.ts";
+import { writeAll } from "./tree.ts";
+import { ProtocolError } from "#protocol/error";
+
+/** Does what the arguments say; the exit code. */
+export function main(sys: Sys): number {
+  try {
+    return perform(sys, parseUsage(sys.args().map(decodeUtf8)));
+  } catch (error) {
+    // Anything else is a fault of the program itself, and ends it loudly.
+    if (!(error instanceof AgentError || error instanceof SysError || error instanceof ProtocolError)) throw error;
+    complain(sys, `error: ${error.message}`);
+    return isFault(error, "usage") ? 2 : 1;
+  }
+}
+
+function perform(sys: Sys, command: Command): number {
+  switch (command.kind) {
+    case "help":
+      print(sys, command.text);
+      return 0;
+    case "version":
+      print(sys, `hatchway-agent ${AGENT_VERSION}\n`);
+      return 0;
+    case "status":
+      return showStatus(sys, openRoot(sys, command.root, false), command.json);
+    case "sync":
+      return sync(sys, open(sys, command), command);
+    case "run":
+      return runUntilStopped(sys, command);
+    case "exec":
+      return exec(sys, command);
+  }
+}
+
+/** A source that is wrong is refused before anything is mounted. */
+function open(sys: Sys, place: Place): Root {
+  if (place.from !== undefined) parseSource(place.from);
+  return openRoot(sys, place.root, place.mount);
+}
+
+function hostOf(sys: Sys, root: Root, { from }: Place): Host {
+  return new Host(sys, root, from === undefined ? detectSource(sys) : parseSource(from));
+}
+
+function sync(sys: Sys, root: Root, place: Place): number {
+  const log = (line: string): void => complain(sys, line);
+  const { secrets, revision, refused } = syncOnce(sys, root, () => hostOf(sys, root, place), log);
+  for (const refusal of refused) complain(sys, refusalLine(refusal));
+  print(sys, `${secrets} ${secrets === 1 ? "secret" : "secrets"}, revision ${revision}\n`);
+  return 0;
+}
+
+function runUntilStopped(sys: Sys, place: Place): number {
+  const root = open(sys, place);
+  const host = hostOf(sys, root, place);
+  // Before the lock says that we run: from then on others send us SIGHUP.
+  sys.catchSignals();
+  if (!takeLock(sys, root, "run")) {
+    const holder = lockHolder(sys, root);
+    throw new AgentError("machine", `another hatchway-agent is at work here${holder ? `, process ${holder.pid}` : ""}`);
+  }
+  run(sys, root, host, (line) => complain(sys, `hatchway-agent: ${line}`));
+  return 0;
+}
+
+function exec(sys: Sys, command: Command & { kind: "exec" }): number {
+  const root = open(sys, command);
+  const set = openSet(sys, root);
+  if (set) sys.close(set.fd);
+  else
+    syncOnce(
+      sys,
+      root,
+      () => hostOf(sys, root, command),
+      (line) => complain(sys, line),
+    );
+  return become(sys, root, sys.args().slice(command.first), (line) => complain(sys, `error: ${line}`));
+}
+
+function showStatus(sys: Sys, root: Root, json: boolean): number {
+  const status = readStatus(sys, root);
+  if (!status) throw new AgentError("machine", "no hatchway-agent has run here yet");
+  const { begun: _begun, done: _done, ...shown } = status;
+  print(sys, json ? `${JSON.stringify(shown)}\n` : statusText(status));
+  return 0;
+}
+
+function statusText(status: Status): string {
+  const host = status.reachable ? "answers" : "does not answer";
+  const lines = [
+    `source    ${status.source}`,
+    `revision  ${status.revision || "none"}`,
+    `secrets   ${status.secrets}`,
+    `applied   ${status.applied || "never"}`,
+    `host      ${host}, last answer ${status.contact || "never"}`,
+    `memory    ${status.mount}`,
+  ];
+  if (status.problem !== "") lines.push(`problem   ${status.problem}`);
+  return [...lines, ...status.refused.map(refusalLine), ""].join("\n");
+}
+
+function refusalLine({ name, reason: why }: Refusal): string {
+  return `refused "${name}": ${why}`;
+}
+
+function print(sys: Sys, text: string): void {
+  writeAll(sys, 1, asciiBytes(text));
+}
+
+/** On stderr; when that is gone there is nobody left to tell. */
+function complain(sys: Sys, line: string): void {
+  try {
+    writeAll(sys, 2, encodeUtf8(`${line}\n`));
+  } catch (error) {
+    if (!(error instanceof SysError)) throw new Error(reason(error), { cause: error });
+  }
+}

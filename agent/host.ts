@@ -1,0 +1,122 @@
+// The guest API, from the guest's side. One connection, opened when it is needed, dropped after any fault.
+import { BundleReader, type BundleSink } from "#protocol/bundle";
+import { asciiBytes } from "#protocol/json";
+import { ProtocolError } from "#protocol/error";
+import { claimKey } from "./claim.ts";
+import { connect, isSerial, type Connection } from "./connection.ts";
+import { AgentError } from "./error.ts";
+import { concat, HttpClient, type Head, type Request } from "./http.ts";
+import { encodeReceipt, type Receipt } from "./receipt.ts";
+import type { Root } from "./root.ts";
+import type { Source } from "./source.ts";
+import type { Sys } from "./sys.ts";
+
+/** How long the host may take to answer, beyond the wait that it was asked for. */
+const PATIENCE_MS = 10_000;
+
+export class Host {
+  readonly source: Source;
+  readonly #sys: Sys;
+  readonly #root: Root;
+  #session: { connection: Connection; http: HttpClient } | undefined;
+  #claimed = false;
+
+  constructor(sys: Sys, root: Root, source: Source) {
+    this.#sys = sys;
+    this.#root = root;
+    this.source = source;
+  }
+
+  /**
+   * Asks for the bundle. With `have` the host answers when there is a newer revision, or after `waitSeconds` with "same".
+   * Everything that reached the sink is void unless this returns "changed".
+   */
+  bundle(have: string | undefined, waitSeconds: number, sink: BundleSink): "changed" | "same" {
+    const path = have === undefined ? "/v1/bundle" : `/v1/bundle?have=${have}&wait=${waitSeconds}`;
+    const reader = new BundleReader(sink);
+    const head = this.#authorised({ method: "GET", path }, PATIENCE_MS + waitSeconds * 1000, (answer) => {
+      if (answer.status !== 200) return discard;
+      if (answer.headers.get("content-type") !== "application/x-tar") throw new ProtocolError("http: not a tar");
+      return (piece) => reader.push(piece);
+    });
+    if (head.status === 304) return "same";
+    if (head.status !== 200) throw unexpected("GET /v1/bundle", head.status);
+    endOf(reader);
+    return "changed";
+  }
+
+  /** Says what became of a revision. */
+  receipt(revision: string, receipt: Receipt): void {
+    const body = encodeReceipt(receipt);
+    const head = this.#authorised(
+      { method: "POST", path: `/v1/receipts/${revision}`, body },
+      PATIENCE_MS,
+      () => discard,
+    );
+    if (head.status !== 204) throw unexpected(`POST /v1/receipts/${revision}`, head.status);
+  }
+
+  /** Ends the connection; the next request opens another. */
+  close(): void {
+    this.#session?.connection.close();
+    this.#session = undefined;
+  }
+
+  /** One request with the claim's key, claiming first when that is still to be done or to be done again. */
+  #authorised(request: Request, patienceMs: number, takeBody: (head: Head) => (piece: Uint8Array) => void): Head {
+    if (isSerial(this.source)) return this.#exchange(request, patienceMs, takeBody);
+    for (let again = false; ; again = true) {
+      if (!this.#claimed) this.#claim();
+      const key = claimKey(this.#sys, this.#root);
+      const authorization = concat([asciiBytes("Hatchway "), key]);
+      const head = this.#exchange({ ...request, authorization }, patienceMs, takeBody);
+      this.#sys.wipe(key);
+      this.#sys.wipe(authorization);
+      if (head.status !== 401 || again) return head;
+      this.#claimed = false;
+    }
+  }
+
+  #claim(): void {
+    const key = claimKey(this.#sys, this.#root);
+    const body = concat([asciiBytes('{"key":"'), key, asciiBytes('"}')]);
+    const { status } = this.#exchange({ method: "POST", path: "/v1/claim", body }, PATIENCE_MS, () => discard);
+    this.#sys.wipe(key);
+    this.#sys.wipe(body);
+    if (status === 409) {
+      throw new AgentError("claim-held", "another process of this guest has claimed its secrets: they may be exposed");
+    }
+    if (status !== 200) throw unexpected("POST /v1/claim", status);
+    this.#claimed = true;
+  }
+
+  #exchange(request: Request, patienceMs: number, takeBody: (head: Head) => (piece: Uint8Array) => void): Head {
+    try {
+      if (!this.#session) {
+        const connection = connect(this.#sys, this.source);
+        this.#session = { connection, http: new HttpClient(this.#sys, connection) };
+      }
+      const head = this.#session.http.exchange(request, patienceMs, takeBody);
+      if (head.close) this.close();
+      return head;
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+}
+
+function discard(): void {}
+
+function endOf(reader: BundleReader): void {
+  try {
+    reader.end();
+  } catch (cause) {
+    if (cause instanceof ProtocolError) throw new AgentError("host-answer", cause.message, { cause });
+    throw cause;
+  }
+}
+
+function unexpected(what: string, status: number): AgentError {
+  return new AgentError("host-answer", `the host answered "${what}" with status ${status}`);
+}

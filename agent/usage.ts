@@ -1,0 +1,134 @@
+// The command line, parsed into what is to be done.
+import { AgentError } from "./error.ts";
+import { DEFAULT_ROOT } from "./root.ts";
+
+export interface Place {
+  /** --from; undefined: found out. */
+  from?: string;
+  root: string;
+  mount: boolean;
+}
+
+export type Command =
+  | ({ kind: "sync" | "run" } & Place)
+  /** `first` is the index of the command's name among the arguments. */
+  | ({ kind: "exec"; first: number } & Place)
+  | { kind: "status"; root: string; json: boolean }
+  | { kind: "version" }
+  | { kind: "help"; text: string };
+
+const OVERVIEW = `hatchway-agent: brings this VM's secrets from its host to /run/hatchway/secrets
+
+usage:
+  hatchway-agent [secrets] sync    fetch once
+  hatchway-agent run               fetch, and follow changes
+  hatchway-agent exec -- CMD...    become CMD, with the secrets that are variables in its environment
+  hatchway-agent status [--json]   what is in force, and how the last attempt went
+  hatchway-agent version
+
+Each has --help.
+`;
+
+const PLACE_HELP = `
+  --from SOURCE   virtio-serial:NAME, vsock:CID:PORT or unix:PATH; without it the first that there is of
+                  the virtio-serial port org.hatchway.0 and vsock:2:5107
+  --root DIR      where secrets are kept, an absolute path (default ${DEFAULT_ROOT})
+  --no-mount      use the tmpfs that DIR lies on instead of mounting one there, as in a container
+`;
+
+const HELP: Record<"sync" | "run" | "exec" | "status" | "version", string> = {
+  sync: `usage: hatchway-agent [secrets] sync [--from SOURCE] [--root DIR] [--no-mount]
+
+Fetches what the host has for this VM and prints one line. When "hatchway-agent run" is alive, that one does it.
+Exit code: 0 in force, 1 not, 2 wrong usage.
+${PLACE_HELP}`,
+  run: `usage: hatchway-agent run [--from SOURCE] [--root DIR] [--no-mount]
+
+Keeps this VM's secrets as the host has them, until SIGTERM. SIGHUP asks the host at once. Tells systemd when the first
+set is in force (Type=notify). While the host is gone the last set stays.
+${PLACE_HELP}`,
+  exec: `usage: hatchway-agent exec [--from SOURCE] [--root DIR] [--no-mount] -- CMD [ARGUMENT...]
+
+Becomes CMD with the secrets that are variables in its environment, fetching first when there is no set yet.
+Exit code: CMD's own; 127 not found, 126 cannot be run, 1 no secrets.
+${PLACE_HELP}`,
+  status: `usage: hatchway-agent status [--json] [--root DIR]
+
+Prints source, revision, when it was applied, whether the host answers, and what was refused.
+`,
+  version: "usage: hatchway-agent version\n",
+};
+
+/** Throws AgentError "usage". */
+export function parseUsage(args: readonly string[]): Command {
+  const start = args[0] === "secrets" ? 1 : 0;
+  const verb = args[start];
+  if (verb === undefined || verb === "help" || verb === "--help" || verb === "-h")
+    return { kind: "help", text: OVERVIEW };
+  if (start === 1 && verb !== "sync")
+    throw new AgentError("usage", `unknown command "secrets ${verb}" (there is: sync)`);
+  if (verb === "--version") return { kind: "version" };
+  if (verb !== "sync" && verb !== "run" && verb !== "exec" && verb !== "status" && verb !== "version") {
+    throw new AgentError("usage", `unknown command "${verb}" (there are: sync, run, exec, status, version)`);
+  }
+  const flags = parseFlags(args, start + 1, FLAGS[verb]);
+  if (flags.help) return { kind: "help", text: HELP[verb] };
+  if (verb !== "exec" && flags.next < args.length) {
+    throw new AgentError("usage", `unexpected argument "${args[flags.next] ?? ""}"`);
+  }
+  const { root, json, mount, next, from } = flags;
+  if (verb === "version") return { kind: verb };
+  if (verb === "status") return { kind: verb, root, json };
+  const place: Place = { root, mount, ...(from !== undefined && { from }) };
+  if (verb !== "exec") return { kind: verb, ...place };
+  if (next >= args.length) throw new AgentError("usage", "exec needs a command: hatchway-agent exec -- CMD");
+  return { kind: verb, first: next, ...place };
+}
+
+const FLAGS: Record<keyof typeof HELP, readonly string[]> = {
+  sync: ["--from", "--root", "--no-mount"],
+  run: ["--from", "--root", "--no-mount"],
+  exec: ["--from", "--root", "--no-mount"],
+  status: ["--root", "--json"],
+  version: [],
+};
+
+interface Flags {
+  from?: string;
+  root: string;
+  mount: boolean;
+  json: boolean;
+  help: boolean;
+  /** Index of the first argument that is no flag. */
+  next: number;
+}
+
+function parseFlags(args: readonly string[], start: number, known: readonly string[]): Flags {
+  const flags: Flags = { root: DEFAULT_ROOT, mount: true, json: false, help: false, next: args.length };
+  for (let at = start; at < args.length; at++) {
+    const word = args[at] ?? "";
+    if (!word.startsWith("-") || word === "--") {
+      flags.next = word === "--" ? at + 1 : at;
+      break;
+    }
+    const equals = word.indexOf("=");
+    const name = equals < 0 ? word : word.slice(0, equals);
+    if (word === "--help" || word === "-h") flags.help = true;
+    else if (!known.includes(name)) throw new AgentError("usage", `unknown flag "${name}"`);
+    else if (word === "--no-mount") flags.mount = false;
+    else if (word === "--json") flags.json = true;
+    else if (name === "--no-mount" || name === "--json") throw new AgentError("usage", `flag "${name}" takes no value`);
+    else {
+      const value = equals < 0 ? args[++at] : word.slice(equals + 1);
+      if (value === undefined || value === "") throw new AgentError("usage", `flag "${name}" needs a value`);
+      if (name === "--from") flags.from = value;
+      else flags.root = absolute(value);
+    }
+  }
+  return flags;
+}
+
+function absolute(path: string): string {
+  if (path.startsWith("/") && path !== "/" && !path.split("/").includes("..")) return path;
+  throw new AgentError("usage", `--root "${path}" should be an absolute path`);
+}
