@@ -1,4 +1,5 @@
 // The admin API: Slicer's secrets, and VMs. Bodies are in src/api.ts; every refusal is `{"error","code","hint"?}`.
+import { describeApi } from "#admin/openapi";
 import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
 import {
   attachment,
@@ -76,7 +77,9 @@ const table: readonly Route<AdminParts>[] = [
 ];
 
 export function adminApp(parts: AdminParts): Api {
-  return apiOf(table, parts, (line) => parts.log.write(line));
+  const api = apiOf(table, parts, (line) => parts.log.write(line));
+  describeApi(api, table, "Hatchway");
+  return api;
 }
 
 async function showStatus({ status }: AdminParts): Promise<Answer> {

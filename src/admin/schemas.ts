@@ -175,6 +175,11 @@ const json = z.string().transform((text, context): unknown => {
   }
 });
 
+/** In a query, an empty parameter takes away what it names. */
+function orTaken<T>(inner: z.ZodType<T>): z.ZodType<T | null | undefined> {
+  return z.union([inner, z.literal("").transform(() => null)]).optional();
+}
+
 /** The query of `PUT /secrets/NAME/value`: how the value is delivered. */
 export const valueQuery: z.ZodType<Said<DeliveryBody>> = z
   .strictObject({
@@ -182,10 +187,10 @@ export const valueQuery: z.ZodType<Said<DeliveryBody>> = z
     uid: number.optional(),
     gid: number.optional(),
     file: yes.optional(),
-    path: named(pathProblem).optional(),
-    env: named(envNameProblem).optional(),
-    link: named(linkProblem).optional(),
-    on_change: json.pipe(onChange).optional(),
+    path: orTaken(named(pathProblem)),
+    env: orTaken(named(envNameProblem)),
+    link: orTaken(named(linkProblem)),
+    on_change: orTaken(json.pipe(onChange)),
   })
   .superRefine(oneOwner);
 
