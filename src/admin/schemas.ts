@@ -225,8 +225,11 @@ const lines = z
   .string()
   .regex(/^[0-9]{1,5}$/, "is not a number up to 99999")
   .transform(Number);
-export const logQuery: z.ZodType<{ lines?: number | undefined; follow?: boolean | undefined }> = z.strictObject({
+export interface LogQuery {
+  lines?: number | undefined;
+  follow?: boolean | undefined;
+}
+export const logQuery: z.ZodType<LogQuery> = z.strictObject({
   lines: lines.optional(),
   follow: yes.optional(),
 });
-export const linesQuery: z.ZodType<{ lines?: number | undefined }> = z.strictObject({ lines: lines.optional() });
