@@ -1,9 +1,11 @@
+import { execFile } from "node:child_process";
 import { once } from "node:events";
-import { readFile } from "node:fs/promises";
+import { chmod, readFile } from "node:fs/promises";
 import type { Server } from "node:http";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
+import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, test } from "vitest";
 import { adminApp } from "#admin/app";
 import { serveApi, unixCaller } from "#admin/serve";
@@ -276,6 +278,18 @@ describe("requests that no client should send", () => {
 test("the API describes itself", async ({ expect }) => {
   const described = JSON.parse((await json("GET", "/openapi.json")).text) as { paths: Record<string, object> };
   expect(Object.keys(described.paths["/secrets/{name}"] ?? {})).toEqual(["get", "patch", "delete"]);
+});
+
+test("another user of the host is refused by who he is, even where the files let him through", async ({ expect }) => {
+  await json("POST", "/secrets", { name: "a", data: BASE64 });
+  await chmod(home.folder, 0o711);
+  await chmod(path, 0o666);
+  const ask = `require("node:http").get({ socketPath: process.argv[1], path: "/secrets" }, async (answer) => {
+    for await (const chunk of answer) process.stdout.write(answer.statusCode + " " + chunk);
+  })`;
+  const other = { uid: 65_534, gid: 65_534, cwd: "/" };
+  const { stdout } = await promisify(execFile)("node", ["-e", ask, path], other);
+  expect(stdout).toContain('403 {"error":"uid 65534 may not administrate the secrets of uid 0"');
 });
 
 test("HEAD answers as GET, without a body", async ({ expect }) => {
