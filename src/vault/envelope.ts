@@ -13,6 +13,7 @@
 // leaves the rest.
 import { createCipheriv, createDecipheriv, randomFillSync } from "node:crypto";
 import { HatchwayError } from "#error";
+import { valueBuffer } from "#value-buffer";
 
 export const KEY_SIZE = 32;
 const NONCE_SIZE = 12;
@@ -32,7 +33,7 @@ export class Key implements Disposable {
   }
 
   static random(): Key {
-    return new Key(randomFillSync(Buffer.allocUnsafeSlow(KEY_SIZE)));
+    return new Key(randomFillSync(valueBuffer(KEY_SIZE)));
   }
 
   [Symbol.dispose](): void {
