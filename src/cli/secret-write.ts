@@ -48,7 +48,12 @@ export async function updateSecret(
   const timeout = waitTimeout(flags);
   warnOfWideMode(session, delivery);
   const secret = await session.client.patchSecret(name, delivery);
-  await reportChange(session, secret, `changed how ${describe(secret)}, is delivered`, timeout);
+  await reportChange(
+    session,
+    secret,
+    `changed how secret "${name}" is delivered; its value stays (version ${secret.version})`,
+    timeout,
+  );
 }
 
 async function putValue(

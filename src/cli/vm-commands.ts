@@ -72,7 +72,15 @@ function defineLaunch(command: Command): Command {
 }
 
 function defineCreate(command: Command): Command {
-  return machineFlags(command).addHelpText("after", examples("hatchway vm create web-1 --no-secrets"));
+  return machineFlags(
+    command.option("--external", "something else runs it, and reaches us through the sockets that vm show lists"),
+  ).addHelpText(
+    "after",
+    examples(
+      "hatchway vm create web-1 --secret db-password",
+      "hatchway vm create firecracker-7 --external --runner fc7",
+    ),
+  );
 }
 
 function defineStop(command: Command): Command {
