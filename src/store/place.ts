@@ -2,7 +2,7 @@
 
 import { constants } from "node:fs";
 import { lstat, mkdir, open, stat } from "node:fs/promises";
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import { HatchwayError } from "#error";
 
 /**
@@ -13,13 +13,12 @@ import { HatchwayError } from "#error";
  * process (fcntl(2)).
  */
 export async function checkPlace(path: string, create: boolean): Promise<void> {
-  const directory = dirname(path);
+  const directory = dirname(resolve(path));
   try {
     checkDirectory(directory, await stat(directory));
   } catch (error) {
     mustBeMissing(path, create, error);
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    await syncDirectory(dirname(directory));
+    await makeDirectory(directory);
   }
   try {
     checkFile(path, await lstat(path));
@@ -33,6 +32,17 @@ export async function checkPlace(path: string, create: boolean): Promise<void> {
 /** The empty file beside the store at `path` that is locked while it is open. */
 export function lockFile(path: string): string {
   return `${path}.lock`;
+}
+
+/** Makes a directory (0700), and those above it that are missing. */
+async function makeDirectory(path: string): Promise<void> {
+  try {
+    const first = (await mkdir(path, { recursive: true, mode: 0o700 })) ?? path;
+    for (let made = path; made.length >= first.length; made = dirname(made)) await syncDirectory(dirname(made));
+  } catch (error) {
+    throw unusable(path, error);
+  }
+  checkDirectory(path, await stat(path));
 }
 
 /** Makes an empty file (0600) unless there is one. */

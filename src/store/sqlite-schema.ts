@@ -25,10 +25,13 @@ export function isEmpty(database: DatabaseSync): boolean {
   return database.prepare("SELECT 1 FROM sqlite_schema LIMIT 1").get() === undefined;
 }
 
-export function makeSchema(database: DatabaseSync): void {
+/** Makes the tables, in one transaction, and the epoch that it returns. */
+export function makeSchema(database: DatabaseSync): Uint8Array {
+  const epoch = randomBytes(16);
   database.exec(`BEGIN IMMEDIATE; ${TABLES.join(";")}`);
-  database.prepare("INSERT INTO meta VALUES (?, ?)").run(FORMAT, randomBytes(16));
+  database.prepare("INSERT INTO meta VALUES (?, ?)").run(FORMAT, epoch);
   database.exec("COMMIT");
+  return epoch;
 }
 
 /** The store's epoch. Throws "unsupported" for another format, "corrupt" for what is no store or a damaged one. */

@@ -119,15 +119,14 @@ export class SqliteWriter {
 function open(database: DatabaseSync, path: string, create: boolean): Uint8Array {
   const fresh = isEmpty(database);
   if (fresh && !create) throw new HatchwayError("corrupt", `store "${path}" is empty: it was never made`);
-  // Before anything is written: a file that is not a store stays as it is.
-  if (!fresh) checkSchema(database, path);
+  // Checked before anything is written: a file that is not a store stays as it is.
+  const epoch = fresh ? undefined : checkSchema(database, path);
   database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0");
   database.exec(`PRAGMA journal_size_limit = ${CHECKPOINT_SIZE * 4}`);
-  if (fresh) makeSchema(database);
   // What a killed process wrote to the log may be in the kernel's memory only, and may even have been answered
   // "unknown". It is made durable in the database before anybody reads it.
   database.exec("PRAGMA wal_checkpoint(TRUNCATE)");
-  return checkSchema(database, path);
+  return epoch ?? makeSchema(database);
 }
 
 function prepare(database: DatabaseSync): Record<Statement, StatementSync> {

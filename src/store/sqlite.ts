@@ -1,5 +1,6 @@
 // The store in a SQLite file. This is its side in the main thread, which never calls SQLite: a thread writes, another
-// reads (sqlite-worker.ts), so that a disk that hangs in fsync(2) stalls neither this thread nor any reader.
+// reads (sqlite-worker.ts), so that a disk that hangs in fsync(2) stalls neither this thread nor any reader. A thread in
+// such a call cannot be ended, and `process.exit` waits for it: a process that must end then needs SIGKILL.
 
 import { HatchwayError } from "#error";
 import type { Change, CommitResult, Page, Row, Snapshot, Store, WatchEvent } from "#store";

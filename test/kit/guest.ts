@@ -7,14 +7,17 @@ import { join, resolve } from "node:path";
 import process from "node:process";
 import { shellSocket } from "#vmm/paths";
 import { ConsoleLog } from "#vmm/console";
+import { minimalGuest } from "#vmm/guest";
 import { qemu } from "#vmm/machine";
 import { runInGuest, type ShellResult } from "#vmm/shell";
 import type { Accelerator, Machine, MachineSpec } from "#vmm";
 
-/** Kernel and initrd of the minimal guest. */
-export function guestFiles(): { kernel: string; initrd: string } {
-  const folder = resolve(import.meta.dirname, "../../dist/guest/x86_64");
-  const files = { kernel: join(folder, "vmlinuz"), initrd: join(folder, "initrd.img") };
+/** Where scripts/setup puts the minimal guest. */
+export const guestFolder: string = resolve(import.meta.dirname, "../../dist/guest/x86_64");
+
+/** Kernel and initrd of the minimal guest, for emulation. */
+export function guestFiles(): Pick<MachineSpec, "kernel" | "initrd"> {
+  const files = minimalGuest(guestFolder, emulated);
   for (const file of Object.values(files)) {
     if (!existsSync(file)) throw new Error(`"${file}" does not exist: run scripts/setup`);
   }

@@ -17,7 +17,7 @@ export type ChildLine =
   | { did: "commit"; count: number; outcome: string; revision?: number }
   | { did: "read"; outcome: string; count?: number }
   | { did: "fatal"; code: string; message: string }
-  | { did: "end"; longestStallMs: number };
+  | { did: "end"; outcome: string; longestStallMs: number };
 
 const KEYS = ["a", "b", "c"];
 
@@ -59,8 +59,11 @@ async function main(path: string, deadlineMs: number): Promise<void> {
   const stalls = monitorEventLoopDelay({ resolution: 5 });
   stalls.enable();
   await Promise.all([write(store, revision + 1, stopping.signal), read(store, stopping.signal)]);
-  await store.close();
-  say({ did: "end", longestStallMs: Math.round(stalls.max / 1e6) });
+  const outcome = await store.close().then(
+    () => "ok",
+    (error: unknown) => toHatchwayError(error).code,
+  );
+  say({ did: "end", outcome, longestStallMs: Math.round(stalls.max / 1e6) });
 }
 
 const [, , path, deadlineMs] = process.argv;

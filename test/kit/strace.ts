@@ -10,11 +10,11 @@ export async function inject(pid: number, what: string): Promise<() => Promise<v
   const [calls = ""] = what.split(":");
   const args = ["-f", "-q", "-e", `trace=${calls}`, "-e", `inject=${what}`, "-p", `${pid}`];
   const strace = spawn("strace", args, { stdio: ["ignore", "ignore", "pipe"] });
-  const failed = once(strace, "error").then(([error]: unknown[]) => {
+  await once(strace, "spawn").catch((error: unknown) => {
     throw new Error("this test needs strace: apt-get install strace", { cause: error });
   });
   const ended = once(strace, "close");
-  await Promise.race([attached(pid, strace), failed]);
+  await attached(pid, strace);
   return async () => {
     strace.kill("SIGINT");
     await ended;

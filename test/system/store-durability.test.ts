@@ -107,7 +107,15 @@ describe("a store's process", () => {
     await child.until((lines) => okCounts(lines).length > 0, child.lines.length);
     const all = await child.stop();
     expect(all.filter(({ did }) => did === "fatal")).toEqual([]);
-    console.log(`longest stall of the event loop while the disk hung: ${JSON.stringify(all.at(-1))}`);
+    const end = all.at(-1);
+    if (end?.did === "end") console.log(`longest stall of the event loop: ${end.longestStallMs} ms`);
+  });
+
+  it("says so when its disk lets it not be closed", async ({ expect }) => {
+    const child = await start();
+    await inject(child.pid, "fsync,fdatasync:delay_enter=1000000");
+    await child.until((lines) => outcomes(lines).includes("unknown"), child.lines.length);
+    expect((await child.stop()).at(-1)).toMatchObject({ did: "end", outcome: "unavailable" });
   });
 
   it("ends with its disk: a failed sync is fatal", async ({ expect }) => {

@@ -6,7 +6,8 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import process from "node:process";
 import { afterAll, beforeAll, describe, test } from "vitest";
-import { GuestMachine, guestFiles, machineFolder, nobody, root, specIn } from "#test/kit/guest";
+import { GuestMachine, guestFolder, machineFolder, nobody, root, specIn } from "#test/kit/guest";
+import { packedKernel } from "#vmm/guest";
 import { AcceleratorChoice, parseCache, probeKvm } from "#vmm/kvm";
 import { qemu } from "#vmm/machine";
 import { bootId, isAlive } from "#vmm/process";
@@ -197,7 +198,7 @@ describe("a machine that cannot be started", () => {
 describe("the choice of an accelerator", () => {
   test("is made by trying, says why it is not KVM, and is remembered", async ({ expect }) => {
     const folder = machineFolder(root);
-    const { kernel } = guestFiles();
+    const kernel = packedKernel(guestFolder);
     const cache = join(folder, "accelerators.json");
     for (const runner of [root, nobody]) {
       const tried = await new AcceleratorChoice(cache).choose({ runner, kernel });
@@ -212,8 +213,7 @@ describe("the choice of an accelerator", () => {
   });
 
   test("waits no longer than it was told for a kernel that says nothing", async ({ expect }) => {
-    const { kernel } = guestFiles();
-    const chosen = await probeKvm({ runner: root, kernel }, 1);
+    const chosen = await probeKvm({ runner: root, kernel: packedKernel(guestFolder) }, 1);
     expect(chosen.kind).toBe("tcg");
   });
 });
