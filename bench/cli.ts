@@ -2,7 +2,7 @@
 // a real daemon. The three take turns, so that what else the machine does meets all of them; medians and ratios count.
 //
 //   node bench/cli.ts [rounds]     writes a table, and bench/results/cli.json
-import { execFileSync, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { connect } from "#client/client";
@@ -11,7 +11,6 @@ import { startSessionDaemon } from "#test/kit/session-daemon";
 const rounds = Number(process.argv[2] ?? 31);
 const root = resolve(import.meta.dirname, "..");
 
-execFileSync(process.execPath, [join(root, "scripts/bundle.ts")]);
 await using daemon = await startSessionDaemon();
 const client = connect("secret:///session", daemon.env);
 for (let number = 0; number < 100; number += 1) {

@@ -17,7 +17,11 @@ export interface SessionDaemon extends AsyncDisposable {
   pid: number;
 }
 
+/** What ships, made from these sources; once a process. */
+let bundled: Promise<unknown> | undefined;
+
 export async function startSessionDaemon(): Promise<SessionDaemon> {
+  await (bundled ??= run(process.execPath, ["scripts/bundle.ts"]));
   const root = mkdtempSync(join(tmpdir(), "hw-"));
   const folder = join(root, "work");
   mkdirSync(join(root, "run"), { mode: 0o700 });
