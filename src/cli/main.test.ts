@@ -72,6 +72,19 @@ test("serve passes its mode on and answers the daemon's exit code", async ({ exp
   expect((await runCli(["serve", "--system", "--session"], { serve })).code).toBe(2);
 });
 
+test("an error of the daemon, whose bundle has a class of its own, keeps its code", async ({ expect }) => {
+  const foreign = Object.assign(new Error("the store is open"), {
+    name: "HatchwayError",
+    code: "locked",
+    hint: "wait",
+  });
+  expect(await runCli(["serve"], { serve: () => Promise.reject(foreign) })).toEqual({
+    code: 6,
+    stdout: "",
+    stderr: "error: the store is open\nhint: wait\n",
+  });
+});
+
 test("the version is the package's", async ({ expect }) => {
   const manifest = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
   expect(VERSION).toBe(manifest.version);

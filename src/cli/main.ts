@@ -39,9 +39,10 @@ function normalise(argv: readonly string[], length: number): string[] {
   return words[0] === "help" ? [...words.slice(1), "--help"] : words;
 }
 
-/** A fault of the client has no log to be looked up in: its first line is what there is. */
+/** A fault of the client has no log to be looked up in, so its message is shown. */
 function describe(thrown: unknown): HatchwayError {
-  if (thrown instanceof HatchwayError || !(thrown instanceof Error)) return toHatchwayError(thrown);
+  const error = toHatchwayError(thrown);
+  if (error === thrown || !(thrown instanceof Error)) return error;
   return new HatchwayError("internal", `internal error: ${thrown.message}`, { cause: thrown });
 }
 
