@@ -9,6 +9,11 @@ test.for([
   [["secrt"], 'unknown command "secrt"', "did you mean secret"],
   [["secret", "list", "--jsno"], 'unknown option "--jsno"', "did you mean --json"],
   [["secret", "create"], 'missing required argument "name"', "see: hatchway secret create --help"],
+  [
+    ["secret", "create", "--env", "db"],
+    'missing required argument "name"',
+    "--env took the word behind it: write --env last",
+  ],
   [["vm", "launch", "a", "b"], "too many arguments", "see: hatchway vm launch --help"],
   [["vm", "launch", "a", "--wait=boot"], 'unknown option "--wait=boot"', "see: hatchway vm launch --help"],
   [["status", "--connect"], 'option "-c, --connect <uri>" argument missing', "see: hatchway --help"],

@@ -51,9 +51,10 @@ function usageError(error: CommanderError, words: readonly string[]): HatchwayEr
   const [first = "", second = ""] = error.message.replace(/^error: /, "").split("\n");
   const message = first.replaceAll(/'([^']*)'/g, '"$1"').replace(/\.$/, "");
   const likely = /^\(Did you mean (?:one of )?(.*)\?\)$/.exec(second)?.[1];
-  return new HatchwayError("invalid", message, {
-    hint: likely === undefined ? helpHint(words) : `did you mean ${likely}`,
-  });
+  const greedy = words.find((word) => word === "--env" || word === "--file");
+  const swallowed = error.code === "commander.missingArgument" && greedy !== undefined;
+  const otherwise = swallowed ? `${greedy} took the word behind it: write ${greedy} last` : helpHint(words);
+  return new HatchwayError("invalid", message, { hint: likely === undefined ? otherwise : `did you mean ${likely}` });
 }
 
 /** Names the help of the command that was meant, as far as its words go. */

@@ -1,14 +1,15 @@
 import type { Command } from "commander";
-import { collect, examples, leaf, type Run } from "./command.ts";
+import { collect, examples, group, leaf, type Run } from "./command.ts";
 import { checkSecrets, listSecrets, showSecret } from "./secret-read.ts";
 import { createSecret, removeSecrets, setSecret, updateSecret } from "./secret-write.ts";
 
 export function addSecretCommands(run: Run, program: Command): void {
-  const secret = program
-    .command("secret")
-    .helpCommand(false)
-    .summary("create, set, update, list, show, check, remove")
-    .description("Secrets: values that go in and are never shown back, and how VMs get them.");
+  const secret = group(
+    program,
+    "secret",
+    "create, set, update, list, show, check, remove",
+    "Secrets: values that go in and are never shown back, and how VMs get them.",
+  );
   if (!run.words.includes("secret")) return;
   leaf(run, secret, "create <name>", "store a new secret", defineCreate, createSecret);
   leaf(run, secret, "set <name>", "store a secret, new or not", defineSet, setSecret);
