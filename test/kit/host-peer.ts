@@ -10,7 +10,7 @@ import {
 import { createServer, type Server } from "node:net";
 import type { Duplex } from "node:stream";
 import { encodeEnd, encodeManifestFile, entryHeader } from "#protocol/bundle";
-import type { Manifest, ManifestEntry } from "#protocol/manifest";
+import type { FileTarget, Manifest, ManifestEntry } from "#protocol/manifest";
 import { encodeHeader, padding } from "#protocol/ustar";
 
 /** An entry with its value. */
@@ -30,15 +30,19 @@ export interface SeenReceipt {
 
 export const MTIME = 1_700_000_000;
 
-/** A file entry of root, 0600, unless said otherwise. */
-export function file(
-  name: string,
-  value: string | Uint8Array,
-  more: Partial<Given> & Partial<Given["file"]> = {},
-): Given {
-  const { path = name, mode = "0600", user = 0, group = 0, link, ...rest } = more as Partial<Given> & Given["file"];
-  const target = { path, mode, user, group, ...(link !== undefined && { link }) };
-  return { name, value: Buffer.from(value), file: target, ...rest };
+type Options = Partial<FileTarget> & Pick<Partial<Given>, "version" | "env" | "onChange">;
+
+/** A file entry of root, 0600, at its name, unless said otherwise. */
+export function file(name: string, value: string | Uint8Array, options: Options = {}): Given {
+  const { version, env: variable, onChange, ...target } = options;
+  return {
+    name,
+    value: Buffer.from(value),
+    file: { path: name, mode: "0600", user: 0, group: 0, ...target },
+    ...(version !== undefined && { version }),
+    ...(variable !== undefined && { env: variable }),
+    ...(onChange && { onChange }),
+  };
 }
 
 /** An entry that is only a variable. */
@@ -106,11 +110,11 @@ export class HostPeer {
   /** Puts these in force as a new revision. A version that is not given counts up when the value is another. */
   set(...given: Given[]): void {
     const before = new Map(this.#given.map((one) => [one.name, one]));
-    this.#given = given.map((one) => {
+    for (const one of given) {
       const old = before.get(one.name);
-      const version = old ? (old.version ?? 1) + (Buffer.compare(old.value, one.value) === 0 ? 0 : 1) : 1;
-      return { version, ...one };
-    });
+      one.version ??= old ? (old.version ?? 1) + (Buffer.compare(old.value, one.value) === 0 ? 0 : 1) : 1;
+    }
+    this.#given = given;
     this.#counter++;
     this.#history.set(this.revision, new Map(this.#given.map(({ name, version = 1 }) => [name, version])));
     this.#changed.resolve();
