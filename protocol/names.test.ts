@@ -1,4 +1,6 @@
+import * as fc from "fast-check";
 import { readFileSync } from "node:fs";
+import { posix } from "node:path";
 import { describe, it } from "vitest";
 import {
   envNameProblem,
@@ -43,6 +45,21 @@ describe("names", () => {
   it("takes the good and refuses the bad vectors of id", ({ expect }) => {
     for (const value of vectors.id.good) expect(idProblem(value), `${value}`).toBeUndefined();
     for (const value of [...vectors.id.bad, Number.NaN]) expect(idProblem(value), `${value}`).toBeTypeOf("string");
+  });
+
+  it("takes no path or link that means another place", ({ expect }) => {
+    const pieces = fc.array(
+      fc.constantFrom("/", ".", "..", "a", "-", "\\", "~", " ", "\0", ".hatchway", "run/hatchway"),
+    );
+    fc.assert(
+      fc.property(pieces, (parts) => {
+        const path = parts.join("");
+        if (pathProblem(path) === undefined) expect(posix.resolve("/root", path)).toBe(`/root/${path}`);
+        if (linkProblem(path) === undefined) expect(posix.resolve("/root", path)).toBe(path);
+        if (linkProblem(path) === undefined) expect(`${path}/`.startsWith("/run/hatchway/")).toBe(false);
+      }),
+      { numRuns: 2000 },
+    );
   });
 
   it("limits a path to 150 bytes, each component to 100", ({ expect }) => {

@@ -21,7 +21,7 @@ describe("bundle vectors", () => {
   });
 
   for (const { file, outcome, rule, about, files, bytes } of vectors) {
-    it(`${file}: ${about}`, ({ expect }) => {
+    it(`gives the right verdict on ${file}: ${about}`, ({ expect }) => {
       const whole = readBundle([bytes]);
       if (outcome === "ok") {
         expect(whole.error).toBeUndefined();
@@ -32,6 +32,7 @@ describe("bundle vectors", () => {
       } else {
         expect(whole.error).toBeInstanceOf(ProtocolError);
         expect((whole.error as Error).message).toContain(rule);
+        expect((whole.error as Error).message).toMatch(/^[ -~]+$/);
       }
       sameOutcome(expect, readBundle(byteByByte(bytes)), whole);
       fc.assert(

@@ -21,8 +21,8 @@ export interface Store {
 
   /**
    * Rows whose key starts with `prefix`, in the order of their keys' bytes, at most `limit` (1 to 10,000) and only
-   * those after the key `after`. Pages of one listing may be of different revisions; each row is of the revision of its
-   * page.
+   * those after the key `after`. A page ends early, with `more`, before the row that would bring it over 16 MiB. Pages
+   * of one listing may be of different revisions; each row is of the revision of its page.
    */
   list(prefix: string, options: { after?: string; limit: number }): Promise<Page>;
 
@@ -31,23 +31,32 @@ export interface Store {
    *
    * - `ok`: done, at `revision`.
    * - `conflict`: the row of `key` has another version than the change says; nothing was done.
-   * - `unknown`: the store could not say. Ask `committed(opId)` later; the same opId is never applied twice.
+   * - `unknown`: the store could not say. Ask `committed(opId)` later; the same opId is never applied twice: a change
+   *   whose opId was applied before is `ok` with the revision of then, whatever else it says.
    *
    * Throws HatchwayError "unavailable" when nothing was done and trying later may help (a disk that hangs past the
-   * queue's deadline), "invalid" for a change that breaks the limits below.
+   * queue's deadline), "invalid" for a change that breaks the limits below or writes a row twice. A change without
+   * operations is one like any other.
    */
   commit(change: Change): Promise<CommitResult>;
 
-  /** The revision at which `opId` was applied, or undefined. Remembered for the newest 10,000 operations at least. */
+  /**
+   * The revision at which `opId` was applied, or undefined. Remembered for the newest 10,000 operations at least.
+   * Throws "unavailable" while that very operation is under way, since it may be applied yet.
+   */
   committed(opId: string): Promise<number | undefined>;
 
   /**
    * Calls `listener` with the keys of each commit after `from`, in order, from now on. `reset` says that some may have
-   * been missed: read again what matters. Never calls back before `watch` has returned. The returned function ends it.
+   * been missed: read again what matters; the changes after it follow. Never calls back before `watch` has returned.
+   * The returned function ends it, also from within `listener`.
    */
   watch(from: number, listener: (event: WatchEvent) => void): () => void;
 
-  /** Finishes what is under way and lets go. Calls after it throw "unavailable". */
+  /**
+   * Finishes what is under way and lets go. Other calls after it throw "unavailable"; closing again does nothing.
+   * Throws "unavailable" itself when the disk lets nothing finish.
+   */
   close(): Promise<void>;
 }
 
@@ -71,9 +80,9 @@ export interface Page {
 }
 
 export interface Change {
-  /** Names this operation for `committed`: 1 to 64 of [A-Za-z0-9-]. */
+  /** Names this operation for `committed`: 1 to 64 of [A-Za-z0-9-], never used for another. */
   opId: string;
-  /** Rows that must have these versions though they are not written; 0: there must be no such row. */
+  /** Rows that must have these versions before the change; 0: there must be no such row. */
   expect: readonly { key: string; version: number }[];
   /**
    * `version` is the one that the row gets: it must have the one before now (1: there must be none). Without it the row
@@ -93,6 +102,10 @@ export type WatchEvent = { kind: "changes"; revision: number; keys: readonly str
 
 /** Puts, deletes and expectations of one change, at most. */
 export const MAX_OPERATIONS = 128;
+/** Rows of one page, at most. */
+export const MAX_LIST = 10_000;
+/** Bytes of one page's rows, at most, unless its first row alone has more (16 MiB). */
+export const MAX_PAGE_SIZE = 16_777_216;
 /** Bytes of a key (printable ASCII), at most. */
 export const MAX_KEY_SIZE = 255;
 /** Bytes of a row, at most: a value of 1 MiB, sealed, or a manifest's ledger of 4,096 entries. */

@@ -30,6 +30,9 @@ export interface Vault {
   /** Sorted by name. */
   vms(caller: Caller): Promise<Vm[]>;
 
+  /** Whether `caller` may start or stop the VM; the answer is audited, and so is that he did. */
+  admit(caller: Caller, what: "vm.start" | "vm.stop", name: string): Promise<Vm>;
+
   /** Attaches each, or changes how it is delivered where it is attached already; all or none. */
   attach(caller: Caller, vm: string, grants: readonly GrantRequest[]): Promise<Grant[]>;
   detach(caller: Caller, vm: string, secret: string): Promise<void>;

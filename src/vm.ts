@@ -46,6 +46,11 @@ export interface Convergence {
   alarms: Alarm[];
 }
 
+/** Whether the guest has said that it has all that it is to have. */
+export function isSynced({ wanted, applied }: Convergence): boolean {
+  return applied?.counter === wanted && applied.outcome === "applied" && applied.refused.length === 0;
+}
+
 /** What the guest said of one revision. */
 export interface Receipt {
   counter: number;

@@ -14,6 +14,8 @@ export type Operation =
   | "vm.read"
   | "vm.list"
   | "vm.boot"
+  | "vm.start"
+  | "vm.stop"
   | "grant.attach"
   | "grant.detach"
   | "grant.list"

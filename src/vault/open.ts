@@ -55,6 +55,7 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
     removeVm: (caller, name) => vms.remove(caller, name),
     vm: (caller, name) => vms.get(caller, name),
     vms: (caller) => vms.all(caller),
+    admit: (caller, what, name) => vms.admit(caller, what, name),
     attach: (caller, vm, grants) => vms.attach(caller, vm, grants),
     detach: (caller, vm, secret) => vms.detach(caller, vm, secret),
     grants: (caller, vm) => vms.grants(caller, vm),

@@ -90,6 +90,14 @@ export class Vms {
     });
   }
 
+  async admit(caller: Caller, operation: "vm.start" | "vm.stop", name: string): Promise<Vm> {
+    return this.#gate.mutate(caller, operation, { vm: name }, async (commit) => {
+      const { record } = await this.find(name);
+      await commit({});
+      return { result: record };
+    });
+  }
+
   async attach(caller: Caller, name: string, requests: readonly GrantRequest[]): Promise<Grant[]> {
     const what = requests.map(({ secret }) => secret).join(",");
     return this.#gate.mutate(caller, "grant.attach", { vm: name, secret: what }, async (commit) => {

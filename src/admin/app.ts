@@ -1,0 +1,92 @@
+// The admin API: Slicer's secrets, and VMs. Bodies are in src/api.ts; every refusal is `{"error","code","hint"?}`.
+import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
+import {
+  attachment,
+  graceQuery,
+  launchQuery,
+  linesQuery,
+  logQuery,
+  secretChange,
+  secretCreation,
+  valueQuery,
+  vmCreation,
+  waitQuery,
+} from "#admin/schemas";
+import {
+  changeSecret,
+  createSecret,
+  listHolders,
+  listSecrets,
+  putValue,
+  removeSecret,
+  showSecret,
+  type SecretParts,
+} from "#admin/secrets";
+import {
+  attach,
+  createVm,
+  detach,
+  listGrants,
+  listVms,
+  removeVm,
+  showConsole,
+  showVm,
+  startVm,
+  stopVm,
+  type VmParts,
+} from "#admin/vms";
+import type { StatusBody } from "#api";
+
+export interface AdminParts extends SecretParts, VmParts {
+  status: () => Promise<StatusBody>;
+  log: Log;
+}
+
+/** The daemon's log. */
+export interface Log {
+  /** Its last lines. */
+  tail(lines: number): Promise<string>;
+  /** Its last lines and then those that come, until `signal` is aborted. */
+  follow(lines: number, signal: AbortSignal): AsyncIterable<string>;
+  write(line: string): void;
+}
+
+const table: readonly Route<AdminParts>[] = [
+  route("GET", "/secrets", {}, listSecrets),
+  route("POST", "/secrets", { json: secretCreation, value: "data" }, createSecret),
+  route("GET", "/secrets/{name}", {}, showSecret),
+  route("PATCH", "/secrets/{name}", { json: secretChange, value: "data" }, changeSecret),
+  route("DELETE", "/secrets/{name}", {}, removeSecret),
+  route("PUT", "/secrets/{name}/value", { query: valueQuery, value: "body" }, putValue),
+  route("GET", "/secrets/{name}/vms", {}, listHolders),
+
+  route("GET", "/vms", {}, listVms),
+  route("POST", "/vms", { query: launchQuery, json: vmCreation }, createVm),
+  route("GET", "/vms/{name}", { query: waitQuery }, showVm),
+  route("DELETE", "/vms/{name}", {}, removeVm),
+  route("POST", "/vms/{name}/start", { query: waitQuery }, startVm),
+  route("POST", "/vms/{name}/stop", { query: graceQuery }, stopVm),
+  route("GET", "/vms/{name}/logs", { query: linesQuery }, showConsole),
+  route("GET", "/vms/{name}/secrets", {}, listGrants),
+  route("PUT", "/vms/{name}/secrets/{secret}", { json: attachment }, attach),
+  route("DELETE", "/vms/{name}/secrets/{secret}", {}, detach),
+
+  route("GET", "/status", {}, showStatus),
+  route("GET", "/logs", { query: logQuery }, showLog),
+];
+
+export function adminApp(parts: AdminParts): Api {
+  return apiOf(table, parts, (line) => parts.log.write(line));
+}
+
+async function showStatus({ status }: AdminParts): Promise<Answer> {
+  return ok(await status());
+}
+
+async function showLog(
+  { log }: AdminParts,
+  { query, signal }: Ask<{ lines?: number | undefined; follow?: boolean | undefined }, unknown>,
+): Promise<Answer> {
+  const lines = query.lines ?? 100;
+  return { status: 200, text: query.follow === true ? log.follow(lines, signal) : await log.tail(lines) };
+}

@@ -1,0 +1,173 @@
+// Between the JSON bodies of the admin API and the nouns of the domain.
+import type { Said, VmSaid } from "#admin/schemas";
+import type { ConvergenceBody, DeliveryBody, GrantBody, LaunchBody, SecretBody, VmBody } from "#api";
+import type { Caller } from "#caller";
+import { HatchwayError } from "#error";
+import { mergeDelivery, type Grant, type GrantRequest } from "#grant";
+import { hostUser } from "#host/users";
+import type { VmView } from "#machines";
+import type { Delivery, DeliveryChange, Secret } from "#secret";
+import type { VmRequest } from "#vault";
+import { isSynced, type Convergence, type LaunchOptions, type Runner } from "#vm";
+
+/** RFC 3339, UTC. */
+function time(milliseconds: number): string {
+  return new Date(milliseconds).toISOString();
+}
+
+/** `object` without the keys that are undefined: JSON has none, and neither have our types. */
+function defined<T extends object>(object: { [Key in keyof T]: T[Key] | undefined }): T {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as T;
+}
+
+type DeliveryWords = Pick<
+  SecretBody,
+  "delivery" | "permissions" | "uid" | "gid" | "owner" | "group" | "path" | "env" | "link"
+>;
+
+function deliveryWords({ file, env, mode, user, group, path, link }: Delivery): DeliveryWords {
+  return defined<DeliveryWords>({
+    delivery: !file ? "env" : env === undefined ? "file" : "file+env",
+    permissions: mode,
+    uid: typeof user === "number" ? user : 0,
+    gid: typeof group === "number" ? group : 0,
+    owner: typeof user === "string" ? user : undefined,
+    group: typeof group === "string" ? group : undefined,
+    path,
+    env,
+    link,
+  });
+}
+
+export function secretBody({ name, size, version, delivery, createdAt, modifiedAt }: Secret): SecretBody {
+  return {
+    name,
+    size,
+    ...deliveryWords(delivery),
+    mod_time: time(modifiedAt),
+    modified_at: time(modifiedAt),
+    created_at: time(createdAt),
+    version,
+    ...(delivery.onChange && { on_change: delivery.onChange }),
+  };
+}
+
+export function grantBody({ grant, secret }: { grant: Grant; secret: Secret }): GrantBody {
+  const { name, version, size } = secret;
+  const delivery = deliveryWords(mergeDelivery(secret.delivery, grant.change));
+  return { name, version, size, ...delivery, attached_at: time(grant.attachedAt) };
+}
+
+function convergenceBody(convergence: Convergence): ConvergenceBody {
+  const { generation, wanted, applied, lastContact, alarms } = convergence;
+  return defined<ConvergenceBody>({
+    generation,
+    wanted,
+    applied: applied?.counter,
+    in_sync: isSynced(convergence),
+    applied_at: applied && time(applied.at),
+    outcome: applied?.outcome,
+    refused: applied?.refused ?? [],
+    mount: applied?.mount,
+    agent: applied?.agent,
+    last_contact: lastContact === undefined ? undefined : time(lastContact),
+    alarms: alarms.map(({ at, what, count }) => ({ at: time(at), what, count })),
+  });
+}
+
+export async function vmBody({ vm, machine, secrets, convergence, channels, controlSocket }: VmView): Promise<VmBody> {
+  const running = machine.state === "running" ? machine : undefined;
+  const user = await hostUser(vm.runner.uid);
+  return defined<VmBody>({
+    name: vm.name,
+    id: vm.id,
+    state: machine.state,
+    reason: "reason" in machine ? machine.reason : undefined,
+    runner: { ...vm.runner, ...(user && { name: user.name }) },
+    created_at: time(vm.createdAt),
+    secrets,
+    pid: running?.pid,
+    accelerator: running?.accelerator,
+    accelerator_reason: running?.acceleratorReason,
+    launch: vm.launch && launchBody(vm.launch),
+    channels,
+    control_socket: controlSocket,
+    shell_socket: running?.shellSocket,
+    convergence: convergenceBody(convergence),
+  });
+}
+
+function launchBody({ memoryMiB, ...rest }: LaunchOptions): LaunchBody {
+  return { ...rest, memory_mib: memoryMiB };
+}
+
+/** The change that a request asks for, word by word: what it leaves out stays as it is. */
+export function deliveryChange(said: Said<DeliveryBody>): DeliveryChange {
+  return defined<DeliveryChange>({
+    file: said.file,
+    env: said.env,
+    path: said.path,
+    mode: said.permissions?.padStart(4, "0"),
+    user: said.owner ?? said.uid,
+    group: said.group ?? said.gid,
+    link: said.link,
+    onChange: said.on_change,
+  });
+}
+
+/**
+ * The change of a request that says how a secret is delivered as a whole (creating or setting one, attaching one):
+ * `env` without `file` and `path` means only a variable. What only a file has is refused then.
+ */
+export function wholeDelivery(said: Said<DeliveryBody>): DeliveryChange {
+  const onlyEnv = typeof said.env === "string" && said.file === undefined && typeof said.path !== "string";
+  if (!onlyEnv) return deliveryChange(said);
+  for (const key of ["permissions", "uid", "gid", "owner", "group", "link"] as const) {
+    if (said[key] === undefined) continue;
+    throw new HatchwayError("invalid", `${key} is of a file, and env alone makes none`, {
+      hint: "say that it is a file as well, or give its path",
+    });
+  }
+  return { ...deliveryChange(said), file: false };
+}
+
+/** Megabytes and processors of a VM that does not say. */
+const DEFAULT_MACHINE = { memoryMiB: 256, cpus: 1 };
+
+/** What `POST /vms` asks for. `start`: it is to be launched, if only with defaults. */
+export async function vmRequest(
+  said: VmSaid,
+  caller: Caller,
+  options: { start: boolean; attachDefault: "defaults" | "all" },
+): Promise<VmRequest> {
+  const launch = said.launch ?? (options.start ? {} : undefined);
+  return {
+    name: said.name,
+    runner: await runnerOf(said.runner, caller),
+    ...(launch && { launch: launchOptions(launch) }),
+    grants: (said.secrets ?? []).map(grantRequest),
+    ...(said.secrets === undefined && options.attachDefault === "all" && { all: true }),
+  };
+}
+
+function launchOptions({ memory_mib, cpus, ...paths }: Said<LaunchBody>): LaunchOptions {
+  return {
+    ...defined<Omit<LaunchOptions, "memoryMiB" | "cpus">>(paths),
+    memoryMiB: memory_mib ?? DEFAULT_MACHINE.memoryMiB,
+    cpus: cpus ?? DEFAULT_MACHINE.cpus,
+  };
+}
+
+function grantRequest(said: NonNullable<VmSaid["secrets"]>[number]): GrantRequest {
+  return typeof said === "string" ? { secret: said, change: {} } : { secret: said.name, change: wholeDelivery(said) };
+}
+
+async function runnerOf(said: string | number | undefined, caller: Caller): Promise<Runner> {
+  if (said === undefined) {
+    if (caller.kind === "unix") return { uid: caller.uid, gid: caller.gid };
+    throw new HatchwayError("invalid", "runner is missing: this caller has no gid that could be taken for it");
+  }
+  const user = await hostUser(said);
+  if (user) return { uid: user.uid, gid: user.gid };
+  throw new HatchwayError("invalid", `runner "${said}" is not a user of this host`);
+}

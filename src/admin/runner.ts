@@ -1,0 +1,85 @@
+// The control socket of one VM, for the user that runs it: what that VM is, and its bundle to hand over some other way.
+import { vmBody } from "#admin/bodies";
+import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
+import { waitQuery, type WaitQuery } from "#admin/schemas";
+import { BundleTar } from "#bundle/tar";
+import type { Socket } from "node:net";
+import type { Caller } from "#caller";
+import { HatchwayError } from "#error";
+import { descriptorOf, peerCredentials } from "#host/peer";
+import type { Machines } from "#machines";
+import type { Vault } from "#vault";
+import type { ServerResponse } from "node:http";
+
+export interface RunnerParts {
+  vault: Vault;
+  machines: Machines;
+  vm: { id: string; name: string };
+  report: (line: string) => void;
+}
+
+const table: readonly Route<RunnerParts>[] = [
+  route("GET", "/status", { query: waitQuery }, showStatus),
+  route("GET", "/arguments", {}, showArguments),
+  route("GET", "/bundle", {}, exportBundle),
+];
+
+export function runnerApp(parts: RunnerParts): Api {
+  return apiOf(table, parts, parts.report);
+}
+
+/** The caller at a VM's control socket: its runner, or root. Anybody else is refused. */
+export function runnerCaller(vmId: string, runnerUid: number): (socket: Socket) => Caller {
+  return (socket) => {
+    const { uid } = peerCredentials(descriptorOf(socket));
+    if (uid === runnerUid || uid === 0) return { kind: "runner", uid, vmId };
+    throw new HatchwayError("forbidden", `uid ${uid} does not run this vm`);
+  };
+}
+
+async function showStatus({ machines, vm }: RunnerParts, { caller, query }: Ask<WaitQuery, unknown>): Promise<Answer> {
+  const wait = query.wait === undefined ? [] : ([{ until: query.wait, timeout: query.timeout ?? 30_000 }] as const);
+  return ok(await vmBody(await machines.view(caller, vm.name, ...wait)));
+}
+
+/** What a VMM is to be told: where the channels of the VM listen. */
+async function showArguments({ machines, vm }: RunnerParts, { caller }: Ask<unknown, unknown>): Promise<Answer> {
+  const { channels } = await machines.view(caller, vm.name);
+  return ok({ channels });
+}
+
+/** The VM's bundle, as docs/formats.md draws it. HEAD tells its size and discloses nothing. */
+async function exportBundle(
+  { vault, vm }: RunnerParts,
+  { caller, outgoing, signal }: Ask<unknown, unknown>,
+): Promise<Answer> {
+  const bundle = await vault.resolve(caller, vm.id);
+  const tar = new BundleTar(bundle, bundle.manifest.entries);
+  const start = (): void => {
+    outgoing.writeHead(200, { "content-type": "application/x-tar", "content-length": tar.size });
+  };
+  if (outgoing.req.method === "HEAD") start();
+  else {
+    // The first bytes come once the disclosure is audited; a refusal before that is an answer like any other.
+    await tar.writeTo(async (bytes) => {
+      if (!outgoing.headersSent) start();
+      await written(outgoing, bytes, signal);
+    });
+  }
+  outgoing.end();
+  return { status: "sent" };
+}
+
+/** Resolves when the kernel has `bytes`: only then may they be wiped. */
+async function written(outgoing: ServerResponse, bytes: Uint8Array, signal: AbortSignal): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const gone = (): void => reject(new HatchwayError("invalid", "the client closed before it had the bundle"));
+  signal.addEventListener("abort", gone, { once: true });
+  outgoing.write(bytes, (error) => (error ? reject(error) : resolve()));
+  if (signal.aborted) gone();
+  try {
+    await promise;
+  } finally {
+    signal.removeEventListener("abort", gone);
+  }
+}

@@ -1,0 +1,227 @@
+// What requests may say, as zod schemas: they check what comes in, and `/openapi.json` is made of them.
+import { z } from "@hono/zod-openapi";
+import { quoted } from "#admin/json-value";
+import type { DeliveryBody, LaunchBody, SecretRequest, VmRequestBody } from "#api";
+import { HatchwayError } from "#error";
+import { ProtocolError } from "#protocol/error";
+import { parseOnChange, type OnChange } from "#protocol/manifest";
+import {
+  envNameProblem,
+  linkProblem,
+  MAX_ID,
+  pathProblem,
+  secretNameProblem,
+  userNameProblem,
+  vmNameProblem,
+} from "#protocol/names";
+
+/** A body as zod gives it: an optional member may also be there and undefined. */
+export type Said<T> = { [Key in keyof T]: T[Key] | undefined };
+
+/** A JSON object that a request may have: its schema, and its keys, which are checked before anything is parsed. */
+export interface Form<T> {
+  schema: z.ZodType<T>;
+  keys: ReadonlySet<string>;
+}
+
+function form<T>(schema: z.ZodObject & z.ZodType<T>): Form<T> {
+  return { schema, keys: new Set(Object.keys(schema.shape)) };
+}
+
+/**
+ * Reads `input` by `schema`, or throws HatchwayError "invalid" with the first problem, one line. `what` is what a
+ * member is called: "key" or "query parameter".
+ */
+export function read<T>(schema: z.ZodType<T>, input: unknown, what: string): T {
+  const result = schema.safeParse(input);
+  if (result.success) return result.data;
+  const { issue, path } = firstIssue(result.error.issues, []);
+  const at = path.join(".");
+  if (issue?.code === "unrecognized_keys") {
+    const inside = at === "" ? "" : ` in ${at}`;
+    throw new HatchwayError("invalid", `unknown ${what} ${quoted(issue.keys[0] ?? "")}${inside}`);
+  }
+  throw new HatchwayError("invalid", `${at} ${issue?.message ?? "is not valid"}`.trim(), { cause: result.error });
+}
+
+/** The first problem; of a union, that of the form which was meant: the one whose type fits. */
+function firstIssue(
+  issues: readonly z.core.$ZodIssue[],
+  above: readonly PropertyKey[],
+): { issue: z.core.$ZodIssue | undefined; path: PropertyKey[] } {
+  const [issue] = issues;
+  const path = [...above, ...(issue?.path ?? [])];
+  const meant =
+    issue?.code === "invalid_union" &&
+    issue.errors.find((branch) => branch[0]?.code !== "invalid_type" || branch[0].path.length > 0);
+  return meant ? firstIssue(meant, path) : { issue, path };
+}
+
+/** A string that has no `problem`; the message quotes it. */
+function named(problem: (text: string) => string | undefined): z.ZodString {
+  return z.string("is not a string").superRefine((text, context) => {
+    const why = problem(text);
+    if (why !== undefined) context.addIssue({ code: "custom", message: `${quoted(text)} ${why}` });
+  });
+}
+
+const OCTAL = /^0?[0-7]{3}$/;
+const permissions = named((mode) =>
+  OCTAL.test(mode) ? undefined : 'is not a mode: four octal digits such as "0600", or three',
+).openapi({ example: "0600" });
+const id = z.int(`is not an integer from 0 to ${MAX_ID}`).min(0, "is below 0").max(MAX_ID, `is above ${MAX_ID}`);
+const user = named(userNameProblem);
+
+const onChange: z.ZodType<OnChange> = z
+  .unknown()
+  .transform((json, context) => {
+    try {
+      return parseOnChange(json as never, "value");
+    } catch (thrown) {
+      if (!(thrown instanceof ProtocolError)) throw thrown;
+      context.addIssue({ code: "custom", message: thrown.message });
+      return z.NEVER;
+    }
+  })
+  .openapi({ type: "object", description: "one of reload, restart, signal with pidFile, exec" });
+
+const delivery = {
+  permissions: permissions.optional(),
+  uid: id.optional(),
+  gid: id.optional(),
+  owner: user.optional(),
+  group: user.optional(),
+  file: z.boolean("is neither true nor false").optional(),
+  path: named(pathProblem).nullable().optional(),
+  env: named(envNameProblem).nullable().optional(),
+  link: named(linkProblem).nullable().optional(),
+  on_change: onChange.nullable().optional(),
+};
+
+/** Only so that the key is known and documented: it is out of the body before a schema sees it. */
+const data = z
+  .string()
+  .optional()
+  .openapi({ format: "byte", description: "the value in base64; read as bytes, before anything else" });
+
+/** A number and a name of the same thing exclude each other. */
+function oneOwner(said: Said<DeliveryBody>, context: z.RefinementCtx): void {
+  for (const [number, name] of [["uid", "owner"] as const, ["gid", "group"] as const]) {
+    if (said[number] === undefined || said[name] === undefined) continue;
+    context.addIssue({ code: "custom", message: `${number} and ${name} exclude each other` });
+  }
+}
+
+/** `POST /secrets` */
+export const secretCreation: Form<Said<SecretRequest> & { name: string }> = form(
+  z.strictObject({ name: named(secretNameProblem), data, ...delivery }).superRefine(oneOwner),
+);
+
+/** `PATCH /secrets/NAME` */
+export const secretChange: Form<Said<Omit<SecretRequest, "name">>> = form(
+  z.strictObject({ data, ...delivery }).superRefine(oneOwner),
+);
+
+/** `PUT /vms/NAME/secrets/SECRET` */
+export const attachment: Form<Said<DeliveryBody>> = form(z.strictObject(delivery).superRefine(oneOwner));
+
+const file = named((path) =>
+  /^\/[^\p{Cc}]{0,4094}$/u.test(path) ? undefined : "is not an absolute path without control characters",
+);
+const kernelWords = named((words) =>
+  /^[ -~]{0,1024}$/.test(words) ? undefined : "is not of at most 1,024 printable ascii characters",
+);
+const launch: z.ZodType<Said<LaunchBody>> = z.strictObject({
+  kernel: file.optional(),
+  initrd: file.optional(),
+  disk: file.optional(),
+  memory_mib: z.int("is not an integer").min(64, "is below 64").max(1_048_576, "is above 1048576").optional(),
+  cpus: z.int("is not an integer").min(1, "is below 1").max(255, "is above 255").optional(),
+  append: kernelWords.optional(),
+});
+const secretName = named(secretNameProblem);
+const grant = z.union([secretName, z.strictObject({ name: secretName, ...delivery }).superRefine(oneOwner)]);
+const runner = z.union([user, z.int().min(0).max(4_294_967_294)], "is neither a user name nor a uid");
+
+/** What `POST /vms` says, read. */
+export type VmSaid = Said<Omit<VmRequestBody, "secrets" | "launch">> & {
+  name: string;
+  secrets?: (string | (Said<DeliveryBody> & { name: string }))[] | undefined;
+  launch?: Said<LaunchBody> | undefined;
+};
+
+export const vmCreation: Form<VmSaid> = form(
+  z.strictObject({
+    name: named(vmNameProblem),
+    secrets: z.array(grant, "is not an array").max(4096, "has more than 4096 elements").optional(),
+    runner: runner.optional(),
+    launch: launch.optional(),
+  }),
+);
+
+const number = z
+  .string()
+  .regex(/^[0-9]{1,7}$/, "is not a number")
+  .transform(Number)
+  .pipe(id);
+const yes = z.enum(["true", "false"], "is neither true nor false").transform((word) => word === "true");
+const json = z.string().transform((text, context): unknown => {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // The engine's error would quote what it read.
+    context.addIssue({ code: "custom", message: "is not JSON" });
+    return z.NEVER;
+  }
+});
+
+/** The query of `PUT /secrets/NAME/value`: how the value is delivered. */
+export const valueQuery: z.ZodType<Said<DeliveryBody>> = z
+  .strictObject({
+    ...delivery,
+    uid: number.optional(),
+    gid: number.optional(),
+    file: yes.optional(),
+    path: named(pathProblem).optional(),
+    env: named(envNameProblem).optional(),
+    link: named(linkProblem).optional(),
+    on_change: json.pipe(onChange).optional(),
+  })
+  .superRefine(oneOwner);
+
+const UNIT = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+const DURATION = /^(?:[0-9]{1,7}(?:ms|s|m|h))+$/;
+/** Milliseconds, from a duration as Go and Slicer write it: `30s`, `1m30s`, `500ms`. At most a day. */
+const duration = z.string().transform((text, context) => {
+  const terms = DURATION.test(text) ? text.matchAll(/([0-9]+)(ms|s|m|h)/g) : [];
+  let total = 0;
+  for (const [, count, unit] of terms) total += Number(count) * UNIT[unit as keyof typeof UNIT];
+  if (DURATION.test(text) && total <= 24 * UNIT.h) return total;
+  context.addIssue({ code: "custom", message: `${quoted(text)} is not a duration up to 24h, such as 30s or 1m30s` });
+  return z.NEVER;
+});
+
+export interface WaitQuery {
+  wait?: "agent" | "synced" | undefined;
+  timeout?: number | undefined;
+}
+const wait = {
+  wait: z.enum(["agent", "synced"], "is neither agent nor synced").optional(),
+  timeout: duration.optional(),
+};
+export const waitQuery: z.ZodType<WaitQuery> = z.strictObject(wait);
+export const launchQuery: z.ZodType<WaitQuery & { launch?: boolean | undefined }> = z.strictObject({
+  launch: yes.optional(),
+  ...wait,
+});
+export const graceQuery: z.ZodType<{ grace?: number | undefined }> = z.strictObject({ grace: duration.optional() });
+
+const lines = z
+  .string()
+  .regex(/^[0-9]{1,5}$/, "is not a number up to 99999")
+  .transform(Number);
+export const logQuery: z.ZodType<{ lines?: number | undefined; follow?: boolean | undefined }> = z.strictObject({
+  lines: lines.optional(),
+  follow: yes.optional(),
+});
+export const linesQuery: z.ZodType<{ lines?: number | undefined }> = z.strictObject({ lines: lines.optional() });

@@ -1,0 +1,91 @@
+// The actions on VMs and what is attached to them: one call each into machines or vault.
+import { grantBody, vmBody, vmRequest, wholeDelivery } from "#admin/bodies";
+import { created, nothing, ok, type Answer, type Ask } from "#admin/route";
+import type { Said, VmSaid, WaitQuery } from "#admin/schemas";
+import type { DeliveryBody } from "#api";
+import { HatchwayError } from "#error";
+import type { Machines, Wait } from "#machines";
+import type { Vault } from "#vault";
+
+export interface VmParts {
+  vault: Vault;
+  machines: Machines;
+  /** What a VM gets whose request has no list of secrets. */
+  attachDefault: "defaults" | "all";
+}
+
+/** Milliseconds, where a request does not say. */
+const WAIT = 30_000;
+const GRACE = 10_000;
+const LINES = 100;
+
+function waitOf({ wait, timeout }: WaitQuery): [] | [Wait] {
+  if (wait !== undefined) return [{ until: wait, timeout: timeout ?? WAIT }];
+  if (timeout === undefined) return [];
+  throw new HatchwayError("invalid", "timeout without wait");
+}
+
+export async function listVms({ machines }: VmParts, { caller }: Ask<unknown, unknown>): Promise<Answer> {
+  return ok(await Promise.all((await machines.views(caller)).map(vmBody)));
+}
+
+export async function createVm(
+  { machines, attachDefault }: VmParts,
+  { caller, json, query }: Ask<WaitQuery & { launch?: boolean | undefined }, VmSaid>,
+): Promise<Answer> {
+  const start = query.launch === true;
+  const request = await vmRequest(json, caller, { start, attachDefault });
+  return created(await vmBody(await machines.create(caller, request, start, ...waitOf(query))));
+}
+
+export async function showVm(
+  { machines }: Pick<VmParts, "machines">,
+  { caller, name, query }: Ask<WaitQuery, unknown>,
+): Promise<Answer> {
+  return ok(await vmBody(await machines.view(caller, name("name"), ...waitOf(query))));
+}
+
+export async function removeVm({ machines }: VmParts, { caller, name }: Ask<unknown, unknown>): Promise<Answer> {
+  await machines.remove(caller, name("name"));
+  return nothing;
+}
+
+export async function startVm(
+  { machines }: VmParts,
+  { caller, name, query }: Ask<WaitQuery, unknown>,
+): Promise<Answer> {
+  return ok(await vmBody(await machines.start(caller, name("name"), ...waitOf(query))));
+}
+
+export async function stopVm(
+  { machines }: VmParts,
+  { caller, name, query }: Ask<{ grace?: number | undefined }, unknown>,
+): Promise<Answer> {
+  return ok(await vmBody(await machines.stop(caller, name("name"), query.grace ?? GRACE)));
+}
+
+export async function showConsole(
+  { machines }: VmParts,
+  { caller, name, query }: Ask<{ lines?: number | undefined }, unknown>,
+): Promise<Answer> {
+  return { status: 200, text: await machines.console(caller, name("name"), query.lines ?? LINES) };
+}
+
+export async function listGrants({ vault }: VmParts, { caller, name }: Ask<unknown, unknown>): Promise<Answer> {
+  return ok((await vault.grants(caller, name("name"))).map(grantBody));
+}
+
+export async function attach(
+  { vault }: VmParts,
+  { caller, name, json }: Ask<undefined, Said<DeliveryBody>>,
+): Promise<Answer> {
+  const request = { secret: name("secret"), change: wholeDelivery(json) };
+  const [grant] = await vault.attach(caller, name("name"), [request]);
+  if (!grant) throw new HatchwayError("internal", "the vault attached nothing");
+  return ok(grantBody({ grant, secret: await vault.secret(caller, name("secret")) }));
+}
+
+export async function detach({ vault }: VmParts, { caller, name }: Ask<unknown, unknown>): Promise<Answer> {
+  await vault.detach(caller, name("name"), name("secret"));
+  return nothing;
+}

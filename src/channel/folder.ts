@@ -1,0 +1,73 @@
+import { chmod, lchown, lstat, mkdir, rm } from "node:fs/promises";
+import { createServer, type Server, type Socket } from "node:net";
+import { HatchwayError } from "#error";
+import { isErrno, ownUid } from "#host/files";
+import { descriptorOf, peerCredentials } from "#host/peer";
+import type { Runner } from "#vm";
+
+/** Bytes of a unix socket's path, at most: sun_path of unix(7) without its NUL. */
+const MAX_SOCKET_PATH = 107;
+
+export function checkSocketPath(path: string): void {
+  const size = Buffer.byteLength(path);
+  if (size <= MAX_SOCKET_PATH) return;
+  throw new HatchwayError(
+    "invalid",
+    `socket path "${path}" has ${size} bytes: unix sockets take at most ${MAX_SOCKET_PATH}`,
+    {
+      hint: "use a shorter vm name or a shorter XDG_RUNTIME_DIR",
+    },
+  );
+}
+
+/**
+ * Makes the folder of a VM's sockets, or takes it back from its runner: until `openFolder` only this process's user
+ * can reach anything in it, so that what is bound there meanwhile cannot be swapped.
+ */
+export async function closeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o700 });
+  } catch (error) {
+    if (!isErrno(error, "EEXIST")) throw error;
+  }
+  const stat = await lstat(path);
+  if (!stat.isDirectory() || stat.uid !== ownUid()) {
+    throw new HatchwayError("forbidden", `"${path}" is not a directory of uid ${ownUid()}`);
+  }
+  await chmod(path, 0o700);
+}
+
+/** Lets the runner in: he may make files of his own there, and cannot remove ours (sticky). */
+export async function openFolder(path: string, runner: Runner): Promise<void> {
+  if (runner.uid === ownUid()) return;
+  await lchown(path, ownUid(), runner.gid);
+  await chmod(path, 0o1770);
+}
+
+/**
+ * Listens on a unix socket that only `runner` can connect to, in a closed folder. A connection of anybody else, root
+ * excepted, is ended before a byte is read.
+ */
+export async function bindForRunner(path: string, runner: Runner, accept: (socket: Socket) => void): Promise<Server> {
+  checkSocketPath(path);
+  await rm(path, { force: true });
+  const server = createServer((socket) => {
+    const { uid } = peerCredentials(descriptorOf(socket));
+    if (uid === runner.uid || uid === 0) accept(socket);
+    else socket.destroy();
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(path, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+  await chmod(path, 0o600);
+  if (runner.uid !== ownUid()) await lchown(path, runner.uid, runner.gid);
+  return server;
+}
+
+export function closeServer(server: Server): Promise<void> {
+  return new Promise((resolve) => server.close(() => resolve()));
+}

@@ -1,0 +1,93 @@
+// serve, status, logs, version.
+import type { Command } from "commander";
+import type { StatusBody } from "#api";
+import { HatchwayError } from "#error";
+import { VERSION } from "#version";
+import { resolve } from "node:path";
+import { examples, leaf, type Run } from "./command.ts";
+import { daemonLogs } from "./logs.ts";
+import { formatSpan, plural } from "./quantity.ts";
+import type { Session } from "./session.ts";
+import { formatFields } from "./table.ts";
+import { logFlags } from "./vm-commands.ts";
+
+export interface ServeOptions {
+  mode: "system" | "session";
+  /** Answer once the daemon serves, and leave it running. */
+  background?: boolean;
+  /** Absolute; the mode's own when absent. */
+  stateDirectory?: string;
+}
+
+/** Runs the daemon until it ends, or until it serves when it stays in the background. Answers the exit code. */
+export type Serve = (options: ServeOptions) => Promise<number>;
+
+interface ServeFlags {
+  session?: true;
+  system?: true;
+  background?: true;
+  state?: string;
+}
+
+export function addDaemonCommands(run: Run, program: Command, serve: Serve): void {
+  const serveAction = (_session: Session, _operands: readonly string[], flags: ServeFlags): Promise<number> =>
+    serve(readServeFlags(flags));
+  leaf(run, program, "serve", "run the daemon", defineServe, serveAction);
+  leaf(run, program, "status", "show the daemon, its store and its VMs", (command) => command, showStatus);
+  leaf(run, program, "logs", "show the daemon's log", logFlags, daemonLogs);
+  leaf(run, program, "version", "show the version", (command) => command, showVersion);
+}
+
+function defineServe(command: Command): Command {
+  return command
+    .option("--session", "your own daemon, which only you and root can reach (the default, but for root)")
+    .option("--system", "the machine's daemon (the default for root)")
+    .option("--background", "return when it serves, and leave it running")
+    .option("--state <folder>", "keep the state there")
+    .addHelpText("after", examples("hatchway serve --session --background", "hatchway serve --system"));
+}
+
+function readServeFlags(flags: ServeFlags): ServeOptions {
+  if (flags.session === true && flags.system === true) {
+    throw new HatchwayError("invalid", "--session and --system contradict each other");
+  }
+  const isSystem = flags.system ?? (flags.session !== true && process.getuid?.() === 0);
+  const options: ServeOptions = { mode: isSystem ? "system" : "session" };
+  if (flags.background === true) options.background = true;
+  if (flags.state !== undefined) options.stateDirectory = resolve(flags.state);
+  return options;
+}
+
+async function showStatus(session: Session): Promise<undefined> {
+  const status = await session.client.status();
+  session.report(status, () =>
+    formatFields([
+      ["daemon", `hatchway ${status.version}, ${status.mode}, pid ${status.pid}, up ${upTime(status)}`],
+      ["socket", status.socket],
+      ["state", status.state],
+      ["store", `${status.store.kind}, revision ${status.store.revision}, epoch ${status.store.epoch}`],
+      ["secrets", String(status.secrets)],
+      ["vms", describeVms(status.vms)],
+    ]),
+  );
+}
+
+function upTime(status: StatusBody): string {
+  return formatSpan(Date.now() - Date.parse(status.started_at));
+}
+
+function describeVms(vms: StatusBody["vms"]): string {
+  if (vms.length === 0) return "none";
+  const running = vms.filter(({ state }) => state === "running");
+  const failed = vms.filter(({ state }) => state === "failed");
+  const behind = running.filter(({ in_sync: inSync }) => !inSync);
+  const parts = [`${plural(vms.length, "VM")}, ${running.length} running`];
+  if (failed.length > 0) parts.push(`failed: ${failed.map(({ name }) => name).join(", ")}`);
+  if (behind.length > 0) parts.push(`not in sync: ${behind.map(({ name }) => name).join(", ")}`);
+  return parts.join("; ");
+}
+
+async function showVersion(session: Session): Promise<undefined> {
+  const version = { hatchway: VERSION, node: process.versions.node };
+  session.report(version, () => `hatchway ${VERSION} (node ${process.versions.node})`);
+}

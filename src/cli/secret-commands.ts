@@ -1,0 +1,113 @@
+import type { Command } from "commander";
+import { collect, examples, leaf, type Run } from "./command.ts";
+import { checkSecrets, listSecrets, showSecret } from "./secret-read.ts";
+import { createSecret, removeSecrets, setSecret, updateSecret } from "./secret-write.ts";
+
+export function addSecretCommands(run: Run, program: Command): void {
+  const secret = program
+    .command("secret")
+    .helpCommand(false)
+    .summary("create, set, update, list, show, check, remove")
+    .description("Secrets: values that go in and are never shown back, and how VMs get them.");
+  if (!run.words.includes("secret")) return;
+  leaf(run, secret, "create <name>", "store a new secret", defineCreate, createSecret);
+  leaf(run, secret, "set <name>", "store a secret, new or not", defineSet, setSecret);
+  leaf(run, secret, "update <name>", "change a secret's value, or how it is delivered", defineUpdate, updateSecret);
+  leaf(run, secret, "list", "list secrets", defineList, listSecrets);
+  leaf(run, secret, "show <name>", "show all about a secret but its value", (command) => command, showSecret);
+  leaf(run, secret, "check <name...>", "exit 3 and list those names that are no secrets", defineCheck, checkSecrets);
+  leaf(run, secret, "remove <name...>", "remove secrets, and take them back from VMs", defineRemove, removeSecrets);
+}
+
+function valueFlags(command: Command): Command {
+  return command
+    .optionsGroup("Where the value comes from (one; stdin, or a hidden prompt on a terminal, if none):")
+    .option("--from-file <path>", "a file or pipe, verbatim; - is stdin")
+    .option("--value-file <path>", "the same")
+    .option("--from-literal <value>", "the command line, where others can see it")
+    .option("--from-stdin", "stdin")
+    .option("--allow-empty", "accept a value of 0 bytes");
+}
+
+/** How a secret appears in a guest; the same flags for secrets and for grants. */
+export function deliveryFlags(command: Command, otherwise: string): Command {
+  return command
+    .optionsGroup(`How VMs get it (${otherwise}):`)
+    .option("--file [path]", "a file, at a path under the mount root; an absolute path is a link to it")
+    .option("--env [variable]", "an environment variable, named as the secret if it is not said; no file")
+    .option("--permissions <mode>", "the file's mode, in octal")
+    .option("--mode <mode>", "the same")
+    .option("--uid <number>", "the file's owner")
+    .option("--gid <number>", "the file's group")
+    .option("--owner <user[:group]>", "the file's owner by a name that the guest knows")
+    .option("--link <path>", "an absolute guest path that becomes a link to the file");
+}
+
+function changeFlags(command: Command): Command {
+  return deliveryFlags(command, "a file with its name, mode 0600, owner root").option(
+    "--on-change <action>",
+    "what the guest does on a new value: reload:UNIT, restart:UNIT, signal:SIG:PIDFILE, exec:/CMD ARG…",
+  );
+}
+
+function waitFlags(command: Command): Command {
+  return command
+    .optionsGroup("Waiting:")
+    .option("--wait", "end when every VM that has it is in sync; exit 7 and name those that are not")
+    .option("--timeout <duration>", "how long to wait (10s)");
+}
+
+function defineCreate(command: Command): Command {
+  return changeFlags(valueFlags(command)).addHelpText(
+    "after",
+    examples(
+      "openssl rand -hex 32 | hatchway secret create session-key",
+      "hatchway secret create tls.key --from-file key.pem --owner nginx --permissions 0400",
+      "hatchway secret create DB_PASSWORD --env",
+    ),
+  );
+}
+
+function defineSet(command: Command): Command {
+  return waitFlags(changeFlags(valueFlags(command))).addHelpText(
+    "after",
+    examples("hatchway secret set db-password < password.txt", "hatchway secret set db-password --wait"),
+  );
+}
+
+function defineUpdate(command: Command): Command {
+  return waitFlags(changeFlags(valueFlags(command)).option("--no-env", "no variable any more; a file"))
+    .description(
+      "Change a secret's value, or how it is delivered.\n\n" +
+        "With flags of delivery alone, the value stays and stdin is not read; to change both, say where the value\n" +
+        "comes from (--from-stdin, --from-file).",
+    )
+    .addHelpText(
+      "after",
+      examples(
+        "hatchway secret update db-password --from-file new.txt --wait --timeout 30s",
+        "hatchway secret update db-password --permissions 0640 --gid 33",
+      ),
+    );
+}
+
+function defineList(command: Command): Command {
+  return command.alias("ls").option("-v, --verbose", "with size, permissions, uid and gid");
+}
+
+function defineCheck(command: Command): Command {
+  return command.addHelpText("after", examples("hatchway secret check db-password tls.key || exit 1"));
+}
+
+function defineRemove(command: Command): Command {
+  return command.alias("rm");
+}
+
+/** The flags of launching that name secrets. */
+export function secretFlags(command: Command): Command {
+  return command
+    .optionsGroup("Secrets (what the host's configuration says, if nothing is said here):")
+    .option("--secret <name[:as]>", "attach a secret, under another path or variable; repeatable", collect)
+    .option("--secrets <a,b,…>", "attach several")
+    .option("--no-secrets", "attach none");
+}

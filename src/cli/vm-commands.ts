@@ -1,0 +1,117 @@
+import type { Command } from "commander";
+import { examples, leaf, type Action, type Run } from "./command.ts";
+import { vmLogs } from "./logs.ts";
+import { deliveryFlags, secretFlags } from "./secret-commands.ts";
+import { attachSecrets, detachSecrets } from "./vm-grants.ts";
+import { createVm, launchVm, removeVms, startVm, stopVm } from "./vm-launch.ts";
+import { listVms, showVm, vmStatus } from "./vm-show.ts";
+
+export function addVmCommands(run: Run, program: Command): void {
+  const vm = program
+    .command("vm")
+    .helpCommand(false)
+    .summary("launch, create, start, stop, remove, attach, detach, list, show, status, logs, shell")
+    .description("VMs: those that Hatchway starts, the secrets attached to each, and how far each of them is.");
+  if (!run.words.includes("vm")) return;
+  vm.commandsGroup("Running:");
+  leaf(run, vm, "launch <name>", "create a VM and start it", defineLaunch, launchVm);
+  leaf(run, vm, "create <name>", "create a VM without starting it", defineCreate, createVm);
+  leaf(run, vm, "start <name>", "start a VM that does not run", launchWait, startVm);
+  leaf(run, vm, "stop <name>", "power a VM down", defineStop, stopVm);
+  leaf(run, vm, "remove <name...>", "end VMs and forget them", (command) => command.alias("rm"), removeVms);
+  vm.commandsGroup("Secrets:");
+  leaf(
+    run,
+    vm,
+    "attach <vm> <secret...>",
+    "attach secrets, or change how they are delivered",
+    defineAttach,
+    attachSecrets,
+  );
+  leaf(run, vm, "detach <vm> <secret...>", "take secrets back from a VM", (command) => command, detachSecrets);
+  vm.commandsGroup("Looking:");
+  leaf(run, vm, "list", "list VMs", (command) => command.alias("ls"), listVms);
+  leaf(run, vm, "show <name>", "show all about a VM", (command) => command, showVm);
+  leaf(run, vm, "status [name]", "show which revision of its secrets a VM has", defineStatus, vmStatus);
+  leaf(run, vm, "logs <name>", "show a VM's console", logFlags, vmLogs);
+  leaf(run, vm, "shell <name> <command...>", "run a command as root in the minimal guest", defineShell, lazyShell);
+}
+
+/** Loads node:crypto, which no other command needs. */
+const lazyShell: Action<{ timeout?: string }> = async (...all) => (await import("./vm-shell.ts")).shellVm(...all);
+
+function machineFlags(command: Command): Command {
+  return secretFlags(command)
+    .optionsGroup("The machine (the project's minimal guest, if nothing is said):")
+    .option("--runner <user>", "the host user that runs it, by name or uid (you)")
+    .option("--kernel <path>", "a kernel to boot")
+    .option("--initrd <path>", "its initrd")
+    .option("--disk <path>", "a disk image")
+    .option("--memory <MiB>", "its memory")
+    .option("--cpus <number>", "its processors")
+    .option("--append <words>", "more for the kernel's command line");
+}
+
+function launchWait(command: Command): Command {
+  return command
+    .optionsGroup("Waiting:")
+    .option("--wait", "wait until its agent has the secrets in place (also --wait=agent)")
+    .option("--timeout <duration>", "how long to wait (30s)");
+}
+
+function defineLaunch(command: Command): Command {
+  return launchWait(machineFlags(command))
+    .description("Create a VM and start it. If it does not come up within --wait's time, it is removed again.")
+    .addHelpText(
+      "after",
+      examples(
+        "hatchway vm launch web-1 --secret db-password --wait",
+        "hatchway vm launch web-1 --secret prod-db:DB_PASSWORD --secrets tls.crt,tls.key",
+      ),
+    );
+}
+
+function defineCreate(command: Command): Command {
+  return machineFlags(command).addHelpText("after", examples("hatchway vm create web-1 --no-secrets"));
+}
+
+function defineStop(command: Command): Command {
+  return command.option("--grace <duration>", "end it after that time if it has not powered down (10s)");
+}
+
+function defineAttach(command: Command): Command {
+  return deliveryFlags(
+    command.option("--as <name>", "another path, or another variable for a secret that is only that"),
+    "as the secret says",
+  )
+    .option("--no-env", "no variable; a file")
+    .description("Attach secrets to a VM, or change how they are delivered there; a running guest gets them at once.")
+    .addHelpText(
+      "after",
+      examples(
+        "hatchway vm attach web-1 db-password tls.key",
+        "hatchway vm attach web-1 prod-db --env DB_PASSWORD",
+        "hatchway vm attach web-1 tls.key --as nginx/key.pem --owner nginx --mode 0400",
+      ),
+    );
+}
+
+function defineStatus(command: Command): Command {
+  return command
+    .option("--wait", "until it is in sync; exit 7 and name those that are not")
+    .option("--timeout <duration>", "how long to wait (10s)")
+    .addHelpText("after", examples("hatchway vm status", "hatchway vm status web-1 --wait --timeout 30s"));
+}
+
+export function logFlags(command: Command): Command {
+  return command
+    .option("-n, --lines <number>", "how many of the last lines (100)")
+    .option("-f, --follow", "go on as lines come, until Ctrl-C");
+}
+
+function defineShell(command: Command): Command {
+  return command
+    .description("Run a command as root in the project's minimal guest. The exit code is the command's.")
+    .option("--timeout <duration>", "how long it may take (30s)")
+    .addHelpText("after", examples("hatchway vm shell web-1 -- ls -ln /run/hatchway/secrets/"));
+}

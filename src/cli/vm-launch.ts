@@ -1,0 +1,127 @@
+// vm create, launch, start, stop, remove.
+import { resolve } from "node:path";
+import type { LaunchBody, VmBody, VmRequestBody } from "#api";
+import type { Wait } from "#client/client";
+import { HatchwayError } from "#error";
+import { vmNameProblem } from "#protocol/names";
+import { warnOfAlarms } from "./convergence.ts";
+import { readGrants, type GrantFlags } from "./grant-flags.ts";
+import { withProgress } from "./progress.ts";
+import { parseCount, parseDuration, parseMemory, plural } from "./quantity.ts";
+import type { Session } from "./session.ts";
+
+export interface WaitFlags {
+  wait?: true;
+  timeout?: string;
+}
+
+export interface LaunchFlags extends GrantFlags, WaitFlags {
+  runner?: string;
+  kernel?: string;
+  initrd?: string;
+  disk?: string;
+  memory?: string;
+  cpus?: string;
+  append?: string;
+}
+
+export async function createVm(session: Session, operands: readonly string[], flags: LaunchFlags): Promise<undefined> {
+  const vm = await session.client.createVm(await readRequest(session, operands, flags));
+  session.report(vm, () => `created vm "${vm.name}", not started\n${describeSecrets(vm)}`);
+}
+
+export async function launchVm(session: Session, operands: readonly string[], flags: LaunchFlags): Promise<undefined> {
+  const wait = readWait(flags);
+  const request = await readRequest(session, operands, flags);
+  const launched = session.client.createVm(request, { launch: true, ...(wait !== undefined && { wait }) });
+  const vm = await withProgress(session, () => progressText(request.name, wait), launched);
+  session.report(vm, () => `${describeRunning(vm)}\n${describeSecrets(vm)}`);
+  warnOfAlarms(session, [vm]);
+}
+
+export async function startVm(session: Session, operands: readonly string[], flags: WaitFlags): Promise<undefined> {
+  const [name = ""] = operands;
+  const wait = readWait(flags);
+  const vm = await withProgress(session, () => progressText(name, wait), session.client.startVm(name, wait));
+  session.report(vm, () => describeRunning(vm));
+  warnOfAlarms(session, [vm]);
+}
+
+export async function stopVm(
+  session: Session,
+  operands: readonly string[],
+  flags: { grace?: string },
+): Promise<undefined> {
+  const [name = ""] = operands;
+  const grace = parseDuration("--grace", flags.grace ?? "10s");
+  const text = (): string => `waiting for vm "${name}" to power down`;
+  const vm = await withProgress(session, text, session.client.stopVm(name, grace));
+  session.report(vm, () => `stopped vm "${vm.name}"${vm.reason === undefined ? "" : `: ${vm.reason}`}`);
+}
+
+export async function removeVms(session: Session, operands: readonly string[]): Promise<undefined> {
+  for (const name of operands) {
+    await withProgress(session, () => `removing vm "${name}"`, session.client.removeVm(name));
+    if (!session.json) session.print(`removed vm "${name}", its secrets with it`);
+  }
+  if (session.json) session.printJson({ removed: operands });
+}
+
+async function readRequest(
+  session: Session,
+  [name = ""]: readonly string[],
+  flags: LaunchFlags,
+): Promise<VmRequestBody> {
+  const problem = vmNameProblem(name);
+  if (problem !== undefined) throw new HatchwayError("invalid", `"${name}" ${problem}`);
+  const launch = readLaunch(flags);
+  const secrets = await readGrants(session.client, flags);
+  const request: VmRequestBody = { name, launch };
+  if (secrets !== undefined) request.secrets = secrets;
+  if (flags.runner !== undefined) {
+    request.runner = /^[0-9]+$/.test(flags.runner) ? Number(flags.runner) : flags.runner;
+  }
+  return request;
+}
+
+function readLaunch(flags: LaunchFlags): LaunchBody {
+  const launch: LaunchBody = {};
+  if (flags.kernel !== undefined) launch.kernel = resolve(flags.kernel);
+  if (flags.initrd !== undefined) launch.initrd = resolve(flags.initrd);
+  if (flags.disk !== undefined) launch.disk = resolve(flags.disk);
+  if (flags.memory !== undefined) launch.memory_mib = parseMemory("--memory", flags.memory);
+  if (flags.cpus !== undefined) launch.cpus = parseCount("--cpus", flags.cpus, 1);
+  if (flags.append !== undefined) launch.append = flags.append;
+  return launch;
+}
+
+function readWait(flags: WaitFlags): Wait | undefined {
+  if (flags.timeout !== undefined && flags.wait !== true) {
+    throw new HatchwayError("invalid", "--timeout is of --wait, which is not given");
+  }
+  if (flags.wait !== true) return undefined;
+  return { until: "agent", timeout: parseDuration("--timeout", flags.timeout ?? "30s") };
+}
+
+function progressText(name: string, wait: Wait | undefined): string {
+  return wait === undefined ? `starting vm "${name}"` : `waiting for the agent in vm "${name}"`;
+}
+
+/** `vm "web-1" runs (pid 4711) under KVM`, or why not under KVM. */
+export function describeRunning(vm: VmBody): string {
+  const pid = vm.pid === undefined ? "" : ` (pid ${vm.pid})`;
+  return `vm "${vm.name}" is ${vm.state}${pid}${describeAccelerator(vm)}`;
+}
+
+export function describeAccelerator(vm: VmBody): string {
+  if (vm.accelerator === undefined) return "";
+  if (vm.accelerator === "kvm") return " under KVM";
+  const why = vm.accelerator_reason === undefined ? "" : `, not KVM: ${vm.accelerator_reason}`;
+  return ` under emulation${why}`;
+}
+
+function describeSecrets({ secrets, convergence }: VmBody): string {
+  if (secrets.length === 0) return "it has no secrets";
+  const there = convergence.in_sync ? ", all in place" : "";
+  return `it has ${plural(secrets.length, "secret")}${there}: ${secrets.join(", ")}`;
+}

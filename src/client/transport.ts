@@ -1,0 +1,127 @@
+// Requests and answers over a daemon's unix socket. One connection a request: a command makes one or two and ends.
+import { request as httpRequest, type IncomingMessage } from "node:http";
+import { HatchwayError, httpStatus, type ErrorCode } from "#error";
+import type { Target } from "./uri.ts";
+
+export interface Request {
+  method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+  /** With its query. */
+  path: string;
+  headers?: Readonly<Record<string, string>>;
+  /** Stays the caller's, who wipes it. */
+  body?: Buffer;
+  /** Milliseconds in which the daemon has to begin its answer, and to go on with it; 0: for ever. */
+  patience?: number;
+}
+
+export interface Answer {
+  status: number;
+  body: Buffer;
+}
+
+const DEFAULT_PATIENCE = 60_000;
+
+export class Transport {
+  readonly #target: Target;
+
+  constructor(target: Target) {
+    this.#target = target;
+  }
+
+  /** Throws what the daemon answered as an error, and "unavailable" where none answers. */
+  async send(request: Request): Promise<Answer> {
+    const response = await this.open(request);
+    return { status: response.statusCode ?? 0, body: await readBody(response) };
+  }
+
+  /** The same, with the answer's body still to be read. */
+  async open(request: Request): Promise<IncomingMessage> {
+    for (const socket of this.#target.sockets) {
+      const response = await exchange(socket, request);
+      if (response === undefined) continue;
+      if ((response.statusCode ?? 0) < 400) return response;
+      throw errorOf(response.statusCode ?? 0, await readBody(response));
+    }
+    const sockets = this.#target.sockets;
+    const silent = sockets.length === 1 ? `${sockets[0]} does not answer` : `neither ${sockets.join(" nor ")} answers`;
+    throw new HatchwayError("unavailable", `no daemon is running: ${silent}`, { hint: this.#target.startHint });
+  }
+}
+
+/** Undefined when nobody listens on the socket; nothing was sent then. */
+function exchange(socketPath: string, request: Request): Promise<IncomingMessage | undefined> {
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage | undefined>();
+  const patience = request.patience ?? DEFAULT_PATIENCE;
+  const length = request.body === undefined ? {} : { "content-length": String(request.body.length) };
+  const outgoing = httpRequest({
+    socketPath,
+    method: request.method,
+    path: request.path,
+    headers: { host: "hatchway", ...length, ...request.headers },
+    agent: false,
+  });
+  outgoing.setTimeout(patience, () => {
+    const seconds = Math.round(patience / 1000);
+    outgoing.destroy(new HatchwayError("timeout", `the daemon on ${socketPath} said nothing for ${seconds} s`));
+  });
+  outgoing.on("response", resolve);
+  outgoing.on("error", (error: NodeJS.ErrnoException) => {
+    if (error instanceof HatchwayError) reject(error);
+    else if (error.syscall === "connect" && (error.code === "ENOENT" || error.code === "ECONNREFUSED")) {
+      resolve(undefined);
+    } else reject(connectionError(socketPath, error));
+  });
+  outgoing.end(request.body);
+  return promise;
+}
+
+function connectionError(socketPath: string, cause: NodeJS.ErrnoException): HatchwayError {
+  if (cause.syscall === "connect" && (cause.code === "EACCES" || cause.code === "EPERM")) {
+    return new HatchwayError("forbidden", `this user may not connect to ${socketPath}`, {
+      hint: "run as root or join the group hatchway; your own daemon: hatchway serve --session",
+      cause,
+    });
+  }
+  return new HatchwayError("unavailable", `the connection to ${socketPath} broke: ${cause.code ?? cause.message}`, {
+    cause,
+  });
+}
+
+async function readBody(response: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  try {
+    for await (const chunk of response) chunks.push(chunk as Buffer);
+  } catch (cause) {
+    if (cause instanceof HatchwayError) throw cause;
+    throw new HatchwayError("unavailable", "the daemon broke off in the middle of its answer", { cause });
+  }
+  return Buffer.concat(chunks);
+}
+
+/** What the daemon said; where it said nothing that can be read, what its status means. */
+function errorOf(status: number, body: Buffer): HatchwayError {
+  const said = parseError(body);
+  const code = isCode(said["code"]) ? said["code"] : codeOf(status);
+  const message = typeof said["error"] === "string" ? said["error"] : `the daemon answered with status ${status}`;
+  return new HatchwayError(code, message, typeof said["hint"] === "string" ? { hint: said["hint"] } : {});
+}
+
+function parseError(body: Buffer): Record<string, unknown> {
+  try {
+    const parsed: unknown = JSON.parse(body.toString("utf8"));
+    return typeof parsed === "object" && parsed !== null ? (parsed as Record<string, unknown>) : {};
+  } catch (cause) {
+    // A proxy or another program on that socket: its status is all that is known.
+    if (cause instanceof SyntaxError) return {};
+    throw cause;
+  }
+}
+
+function isCode(code: unknown): code is ErrorCode {
+  return typeof code === "string" && Object.hasOwn(httpStatus, code);
+}
+
+function codeOf(status: number): ErrorCode {
+  const found = Object.entries(httpStatus).find(([, number]) => number === status);
+  return isCode(found?.[0]) ? found[0] : "internal";
+}

@@ -1,0 +1,199 @@
+import { chmod, lchown, mkdir, readFile, rm } from "node:fs/promises";
+import type { Server } from "node:http";
+import { connect } from "node:net";
+import { dirname, join } from "node:path";
+import { adminApp } from "#admin/app";
+import { serveApi, unixCaller } from "#admin/serve";
+import type { StatusBody } from "#api";
+import type { Caller } from "#caller";
+import { checkSocketPath } from "#channel/folder";
+import { readConfig } from "#daemon/config";
+import { DaemonLog } from "#daemon/log";
+import { HostMachines } from "#daemon/machines";
+import { Delivery } from "#delivery";
+import { HatchwayError } from "#error";
+import { GuestServer } from "#guest/server";
+import { ownUid, privateDirectory } from "#host/files";
+import type { Places } from "#places";
+import { openSqliteStore } from "#store/sqlite";
+import type { Store } from "#store";
+import type { Vault } from "#vault";
+import { openVault } from "#vault/open";
+import { VERSION } from "#version";
+import { isSynced } from "#vm";
+
+export interface DaemonOptions {
+  mode: "system" | "session";
+  places: Places;
+  /** Write the log to stderr as well. */
+  echo: boolean;
+  /** Called when the daemon cannot go on: a disk that failed, for one. It should then end. */
+  onFatal: (error: HatchwayError) => void;
+}
+
+/**
+ * The daemon: everything is put together here and nowhere else. One of a state directory at a time; the VMs that it
+ * started go on when it ends, and the next one finds them.
+ */
+export class Daemon {
+  readonly #closers: (() => Promise<void> | void)[] = [];
+  readonly log: DaemonLog;
+
+  private constructor(log: DaemonLog) {
+    this.log = log;
+  }
+
+  /** Resolves once it serves; throws HatchwayError, with nothing left open, if it cannot. */
+  static async start(options: DaemonOptions): Promise<Daemon> {
+    // Whatever this process or a VMM of its makes is for its user alone, unless it says otherwise.
+    process.umask(0o077);
+    const { state } = options.places;
+    await privateDirectory(state);
+    const daemon = new Daemon(new DaemonLog(join(state, "daemon.log"), options.echo));
+    try {
+      await daemon.#open(options);
+      return daemon;
+    } catch (error) {
+      await daemon.close();
+      throw error;
+    }
+  }
+
+  /** Finishes what is under way and lets go of everything; running VMs go on. */
+  async close(): Promise<void> {
+    for (const close of this.#closers.splice(0).toReversed()) await close();
+    await this.log.close();
+  }
+
+  async #open({ mode, places, onFatal }: DaemonOptions): Promise<void> {
+    const { log } = this;
+    const config = await readConfig(places.config);
+    checkSocketPath(places.socket);
+    const store = await openSqliteStore(join(places.state, "store.db"), { create: true, onFatal });
+    const vault = await openVaultOver(store, mode, places);
+    this.#closers.push(() => vault.close());
+
+    const self: Caller = { kind: "embedded", uid: ownUid(), purpose: `${mode} daemon` };
+    const delivery = new Delivery(vault);
+    this.#closers.push(() => delivery.close());
+    const guests = new GuestServer({ vault, delivery, report: (error) => log.report(error) });
+    this.#closers.push(() => guests.close());
+
+    await openRuntime(mode, places.runtime);
+    const machines = new HostMachines({
+      vault,
+      delivery,
+      runtime: places.runtime,
+      self,
+      accept: (stream, identity) => guests.accept(stream, identity),
+      disconnect: (vmId) => guests.disconnect(vmId),
+      log,
+    });
+    this.#closers.push(() => machines.close());
+    await refuseSecond(places.socket);
+    await machines.open();
+
+    const startedAt = new Date().toISOString();
+    const status = (): Promise<StatusBody> => statusOf({ mode, places, startedAt, store, vault, machines, self });
+    const app = adminApp({ vault, machines, status, log, attachDefault: config.attach });
+    const admin = serveApi(app, unixCaller, (line) => log.write(line));
+    await listenAdmin(admin, mode, places.socket);
+    this.#closers.push(() => closeAdmin(admin));
+    log.write(`hatchway ${VERSION} serves ${mode} on ${places.socket}, pid ${process.pid}`);
+  }
+}
+
+async function openVaultOver(store: Store, mode: "system" | "session", places: Places): Promise<Vault> {
+  const files = {
+    keyFile: join(dirname(places.config), "root.key"),
+    keyring: join(places.state, "keyring.json"),
+    audit: join(places.state, "audit.jsonl"),
+  };
+  try {
+    return await openVault(store, files, mode === "system" ? { mode } : { mode, uid: ownUid() });
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+/** The folder of all sockets: others may pass through it to a VM's own folder, in system mode, and see nothing. */
+async function openRuntime(mode: "system" | "session", runtime: string): Promise<void> {
+  const passable = mode === "system" ? 0o711 : 0o700;
+  await privateDirectory(runtime, passable);
+  await mkdir(join(runtime, "vm"), { recursive: true });
+  await chmod(join(runtime, "vm"), passable);
+}
+
+/** Another daemon, of another state directory, may serve on the same socket. */
+async function refuseSecond(socket: string): Promise<void> {
+  const answers = await new Promise<boolean>((resolve) => {
+    const probe = connect(socket);
+    probe.once("connect", () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once("error", () => resolve(false));
+  });
+  if (answers) throw new HatchwayError("locked", `another daemon serves on "${socket}"`);
+  await rm(socket, { force: true });
+}
+
+async function listenAdmin(admin: Server, mode: "system" | "session", socket: string): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    admin.once("error", reject);
+    admin.listen(socket, resolve);
+  });
+  const group = mode === "system" ? await groupId("hatchway") : undefined;
+  if (group !== undefined) await lchown(socket, ownUid(), group);
+  await chmod(socket, group === undefined ? 0o600 : 0o660);
+}
+
+/** The gid of a group of this host (group(5)), undefined where there is none. */
+async function groupId(name: string): Promise<number | undefined> {
+  const lines = (await readFile("/etc/group", "utf8")).split("\n");
+  const fields = lines.map((line) => line.split(":")).find(([group]) => group === name);
+  return fields ? Number(fields[2]) : undefined;
+}
+
+async function closeAdmin(admin: Server): Promise<void> {
+  const closed = new Promise<void>((resolve) => admin.close(() => resolve()));
+  admin.closeIdleConnections();
+  // What is being answered may end; who waits for a change does not hold up the end.
+  const late = setTimeout(() => admin.closeAllConnections(), 500);
+  await closed;
+  clearTimeout(late);
+}
+
+interface StatusParts {
+  mode: "system" | "session";
+  places: Places;
+  startedAt: string;
+  store: Store;
+  vault: Vault;
+  machines: HostMachines;
+  self: Caller;
+}
+
+async function statusOf(parts: StatusParts): Promise<StatusBody> {
+  const { mode, places, startedAt, store, vault, machines, self } = parts;
+  const views = await machines.views(self);
+  return {
+    version: VERSION,
+    pid: process.pid,
+    mode,
+    state: places.state,
+    socket: places.socket,
+    started_at: startedAt,
+    store: { kind: "sqlite", epoch: (await store.epoch()).toString("hex"), revision: await store.revision() },
+    secrets: (await vault.secrets(self)).length,
+    vms: views.map(({ vm, machine, convergence }) => ({
+      name: vm.name,
+      state: machine.state,
+      wanted: convergence.wanted,
+      ...(convergence.applied && { applied: convergence.applied.counter }),
+      in_sync: isSynced(convergence),
+      ...(convergence.lastContact !== undefined && { last_contact: new Date(convergence.lastContact).toISOString() }),
+    })),
+  };
+}

@@ -1,0 +1,146 @@
+import { join } from "node:path";
+import { HatchwayError, toHatchwayError } from "#error";
+import { hostUser } from "#host/users";
+import type { MachineState } from "#machines";
+import type { Vm } from "#vm";
+import type { Accelerator, Machine, MachineExit, MachineSpec } from "#vmm";
+import { diskFormat } from "#vmm/disk";
+import { AcceleratorChoice } from "#vmm/kvm";
+import { qemu } from "#vmm/machine";
+import { shellSocket } from "#vmm/paths";
+import { guestImage } from "#daemon/guest-image";
+import { ProcessRecords } from "#daemon/process-records";
+
+interface Running {
+  machine: Machine;
+  accelerator: Accelerator;
+  shell: boolean;
+}
+
+/** Told of what the host sees of a VM's process. */
+export interface Witness {
+  /** The guest boots: what an earlier boot claimed or applied is void. */
+  booted(vm: Vm): Promise<void>;
+  ended(vm: Vm, exit: MachineExit): void;
+  report(error: unknown): void;
+}
+
+/** The processes of the VMs that Hatchway starts; they outlive the daemon and are found again. */
+export class Processes {
+  readonly #runtime: string;
+  readonly #witness: Witness;
+  readonly #records: ProcessRecords;
+  readonly #choice: AcceleratorChoice;
+  readonly #running = new Map<string, Running>();
+  readonly #ended = new Map<string, MachineState>();
+
+  /** `runtime`: the daemon's folder on tmpfs. */
+  constructor(runtime: string, witness: Witness) {
+    this.#runtime = runtime;
+    this.#witness = witness;
+    this.#records = new ProcessRecords(join(runtime, "machines"));
+    this.#choice = new AcceleratorChoice(join(runtime, "accelerators.json"));
+  }
+
+  state(vm: Vm, directory: string): MachineState {
+    const running = this.#running.get(vm.id);
+    if (!running) return this.#ended.get(vm.id) ?? { state: vm.launch ? "stopped" : "defined", reason: "not started" };
+    const { machine, accelerator, shell } = running;
+    return {
+      state: "running",
+      pid: machine.process.pid,
+      accelerator: accelerator.kind,
+      ...(accelerator.kind === "tcg" && { acceleratorReason: accelerator.reason }),
+      ...(shell && { shellSocket: shellSocket(directory) }),
+    };
+  }
+
+  machine(vmId: string): Machine | undefined {
+    return this.#running.get(vmId)?.machine;
+  }
+
+  /** Starts the VM's process in its folder; its guest's first instruction comes after the witness was told. */
+  async launch(vm: Vm, directory: string, channel: { serial: string; console: string }): Promise<Machine> {
+    if (this.#running.has(vm.id)) throw new HatchwayError("conflict", `vm "${vm.name}" is running`);
+    if (!vm.launch) {
+      throw new HatchwayError("invalid", `vm "${vm.name}" was created without a way to start it`, {
+        hint: "start it with the tool that runs it, or use: hatchway vm launch",
+      });
+    }
+    const image = await guestImage(vm.launch, vm.runner, this.#runtime);
+    const { disk, memoryMiB, cpus, append } = vm.launch;
+    const user = await hostUser(vm.runner.uid);
+    const spec: MachineSpec = {
+      name: vm.name,
+      directory,
+      runner: { ...vm.runner, ...(user && { name: user.name }) },
+      kernel: image.kernel,
+      ...(image.initrd !== undefined && { initrd: image.initrd }),
+      ...(disk !== undefined && { disk: { path: disk, format: await diskFormat(disk) } }),
+      memoryMiB,
+      cpus,
+      ...(append !== undefined && { append }),
+      serialSocket: channel.serial,
+      consoleSocket: channel.console,
+      shell: image.own,
+    };
+    const accelerator = await this.#choice.choose(spec);
+    await this.#witness.booted(vm);
+    const machine = await qemu.launch(spec, accelerator);
+    await this.#records.write(vm.id, { process: machine.process, accelerator, shell: spec.shell });
+    this.#watch(vm, { machine, accelerator, shell: spec.shell });
+    return machine;
+  }
+
+  /** Finds the process that an earlier daemon launched. */
+  async find(vm: Vm, directory: string): Promise<void> {
+    const record = await this.#records.read(vm.id);
+    if (!record) return;
+    try {
+      const machine = await qemu.attach({ name: vm.name, directory }, record.process);
+      if (machine) this.#watch(vm, { machine, accelerator: record.accelerator, shell: record.shell });
+      else {
+        await this.#records.forget(vm.id);
+        this.#ended.set(vm.id, { state: "failed", reason: "it ended while no daemon was watching" });
+      }
+    } catch (error) {
+      this.#witness.report(error);
+      this.#ended.set(vm.id, { state: "failed", reason: toHatchwayError(error).message });
+    }
+  }
+
+  forget(vmId: string): void {
+    this.#ended.delete(vmId);
+  }
+
+  /** Stops watching; the machines go on. */
+  detach(): void {
+    for (const { machine } of this.#running.values()) machine.detach();
+  }
+
+  #watch(vm: Vm, running: Running): void {
+    this.#running.set(vm.id, running);
+    this.#ended.delete(vm.id);
+    running.machine.on("reset", () => void this.#booted(vm));
+    running.machine.on("exit", (exit) => void this.#exited(vm, exit));
+  }
+
+  async #booted(vm: Vm): Promise<void> {
+    try {
+      await this.#witness.booted(vm);
+    } catch (error) {
+      this.#witness.report(error);
+    }
+  }
+
+  async #exited(vm: Vm, exit: MachineExit): Promise<void> {
+    this.#running.delete(vm.id);
+    this.#ended.set(vm.id, { state: exit.by === "died" ? "failed" : "stopped", reason: exit.detail });
+    this.#witness.ended(vm, exit);
+    try {
+      await this.#records.forget(vm.id);
+    } catch (error) {
+      this.#witness.report(error);
+    }
+  }
+}

@@ -1,0 +1,84 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { open, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { Daemon } from "#daemon/daemon";
+import { HatchwayError } from "#error";
+import { ownUid, privateDirectory } from "#host/files";
+import { sessionPlaces, systemPlaces, type Places } from "#places";
+
+export interface ServeOptions {
+  mode: "system" | "session";
+  /** Answer once the daemon serves, and leave it running. */
+  background?: boolean;
+  /** Absolute; the mode's own when absent. */
+  stateDirectory?: string;
+}
+
+/** Tells a daemon in the background that it is one, and over which descriptor it reports. */
+const CHILD = "HATCHWAY_BACKGROUND";
+/** Milliseconds for a daemon in the background to serve. */
+const START_LIMIT = 30_000;
+
+/** Runs the daemon until SIGTERM or SIGINT, or, in the background, until it serves. Answers the exit code. */
+export async function serve(options: ServeOptions): Promise<number> {
+  const places = placesOf(options);
+  if (options.background === true && process.env[CHILD] === undefined) return serveInBackground(places);
+  const { promise: ended, resolve: end } = Promise.withResolvers<HatchwayError | undefined>();
+  const signals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
+  const stop = (): void => end(undefined);
+  for (const signal of signals) process.on(signal, stop);
+  const echo = process.env[CHILD] === undefined;
+  const daemon = await Daemon.start({ mode: options.mode, places, echo, onFatal: end });
+  process.send?.({ serving: places.socket });
+  process.disconnect?.();
+  const fatal = await ended;
+  if (fatal) daemon.log.report(fatal);
+  else daemon.log.write("stopping; running VMs go on");
+  await daemon.close();
+  if (fatal) throw fatal;
+  return 0;
+}
+
+function placesOf({ mode, stateDirectory }: ServeOptions): Places {
+  const places = mode === "system" ? systemPlaces() : sessionPlaces(process.env, ownUid());
+  if (mode === "system" && ownUid() !== 0) {
+    throw new HatchwayError("forbidden", "the system daemon needs root", {
+      hint: "run your own with: hatchway serve --session",
+    });
+  }
+  return stateDirectory === undefined ? places : { ...places, state: stateDirectory };
+}
+
+/** Starts this same command again, in a session of its own, and waits until it serves or ends. */
+async function serveInBackground(places: Places): Promise<number> {
+  await privateDirectory(places.state);
+  // A file, since a pipe or terminal of ours would be held open, or be gone, while the daemon lives.
+  const words = join(places.state, "daemon.stderr");
+  await using stderr = await open(words, "w", 0o600);
+  const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
+    detached: true,
+    env: { ...process.env, [CHILD]: "1" },
+    stdio: ["ignore", "ignore", stderr.fd, "ipc"],
+  });
+  const late = AbortSignal.timeout(START_LIMIT);
+  const serving = once(child, "message", { signal: late }).then(() => true);
+  const exited = once(child, "exit", { signal: late }).then(() => false);
+  try {
+    if (!(await Promise.race([serving, exited]))) {
+      process.stderr.write(await readFile(words));
+      return child.exitCode ?? 1;
+    }
+  } catch (cause) {
+    throw new HatchwayError("timeout", `the daemon does not serve after ${START_LIMIT / 1000} s`, {
+      hint: "see why with: hatchway logs",
+      cause,
+    });
+  } finally {
+    for (const loser of [serving, exited]) loser.catch(() => undefined);
+  }
+  if (child.connected) child.disconnect();
+  child.unref();
+  process.stdout.write(`serving on ${places.socket}, pid ${child.pid}\n`);
+  return 0;
+}

@@ -1,0 +1,89 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { GuestIdentity } from "#channel";
+import type { Caller } from "#caller";
+import type { Delivery } from "#delivery";
+import { HatchwayError } from "#error";
+import { claim, getBundle, getManifest, getSecret, receive } from "#guest/handlers";
+import type { Vault } from "#vault";
+
+export interface Parts {
+  vault: Vault;
+  delivery: Delivery;
+  /** For the log: something that is not the guest's fault. */
+  report(error: unknown): void;
+}
+
+export interface GuestRequest {
+  identity: GuestIdentity;
+  request: IncomingMessage;
+  response: ServerResponse;
+  /** Aborted when the guest has gone away. */
+  gone: AbortSignal;
+}
+
+/** A request that is routed: by whom, and the part of its path or query that the route names. */
+export interface Asked extends GuestRequest {
+  caller: Caller & { kind: "vm" };
+  /** `NAME` or `REV` of the path; "" where the route has none. */
+  name: string;
+  /** Behind `?`; "" when there is none. */
+  query: string;
+}
+
+type Handler = (parts: Parts, asked: Asked) => Promise<void>;
+
+interface Route {
+  method: string;
+  /** Matched against the raw path: nothing is decoded or normalised. */
+  path: RegExp;
+  handler: Handler;
+  /** Whether anyone in the guest may call it; else only who has shown that he may fetch. */
+  open?: boolean;
+}
+
+const ROUTES: readonly Route[] = [
+  { method: "GET", path: /^\/v1\/bundle$/, handler: getBundle },
+  { method: "GET", path: /^\/v1\/manifest$/, handler: getManifest },
+  { method: "GET", path: /^\/v1\/secrets\/([A-Za-z0-9_][A-Za-z0-9._-]{0,99})$/, handler: getSecret },
+  { method: "HEAD", path: /^\/v1\/secrets\/([A-Za-z0-9_][A-Za-z0-9._-]{0,99})$/, handler: getSecret },
+  { method: "POST", path: /^\/v1\/claim$/, handler: claim, open: true },
+  { method: "POST", path: /^\/v1\/receipts\/([A-Za-z0-9][A-Za-z0-9._-]{0,95})$/, handler: receive },
+];
+
+export async function route(parts: Parts, asked: GuestRequest): Promise<void> {
+  const { request, identity } = asked;
+  const url = request.url ?? "";
+  const mark = url.indexOf("?");
+  const path = mark < 0 ? url : url.slice(0, mark);
+  const query = mark < 0 ? "" : url.slice(mark + 1);
+  checkBody(request);
+  const sameMethod = ROUTES.filter(({ method }) => method === request.method);
+  const found = sameMethod.find((candidate) => candidate.path.test(path));
+  const { vmId, channel } = identity;
+  const caller: Asked["caller"] = { kind: "vm", vmId, channel, proven: await isProven(parts.vault, asked) };
+  // Who may not fetch learns nothing, not even which routes there are.
+  if (!caller.proven && !found?.open) throw new HatchwayError("unauthenticated", "claim first");
+  if (!found || (query !== "" && found.handler !== getBundle)) throw new HatchwayError("not-found", "not found");
+  await found.handler(parts, { ...asked, caller, name: found.path.exec(path)?.[1] ?? "", query });
+}
+
+const KEY = /^Hatchway ([0-9a-f]{64})$/;
+
+async function isProven(vault: Vault, { identity, request }: GuestRequest): Promise<boolean> {
+  if (identity.rootOnly) return true;
+  const header = request.headers.authorization;
+  if (header === undefined) return false;
+  const key = KEY.exec(header)?.[1];
+  if (key === undefined) return false;
+  const { vmId, channel } = identity;
+  return vault.proves({ kind: "vm", vmId, channel, proven: false }, Buffer.from(key, "hex"));
+}
+
+/** Only a POST has a body, of a stated length; that keeps every question of where a request ends out. */
+function checkBody({ method, headers }: IncomingMessage): void {
+  const length = headers["content-length"];
+  if (headers["transfer-encoding"] !== undefined) throw new HatchwayError("invalid", "a body must state its length");
+  if (method === "POST" ? length === undefined : length !== undefined && length !== "0") {
+    throw new HatchwayError("invalid", method === "POST" ? "a body must state its length" : "no body is expected");
+  }
+}

@@ -1,0 +1,34 @@
+import type { Socket } from "node:net";
+import { HatchwayError } from "#error";
+import { getsockopt, lastError, SO_PEERCRED, SOL_SOCKET } from "#host/libc";
+
+/** `struct ucred` of unix(7): who made the connection, as the kernel saw it at connect(2). */
+export interface PeerCredentials {
+  pid: number;
+  uid: number;
+  gid: number;
+}
+
+/**
+ * Who is at the other end of a connected unix socket. Throws HatchwayError "internal" for anything that is not one:
+ * a caller that cannot be named is not served.
+ */
+export function peerCredentials(fd: number): PeerCredentials {
+  const ucred = Buffer.alloc(12);
+  const length = new Uint32Array([ucred.length]);
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ucred, length) !== 0 || length[0] !== ucred.length) {
+    throw new HatchwayError("internal", `cannot read the peer credentials of fd ${fd}: ${lastError()}`);
+  }
+  // The kernel answers for TCP as well: pid 0 and both ids -1.
+  const pid = ucred.readInt32LE(0);
+  if (pid === 0) throw new HatchwayError("internal", `fd ${fd} is not a unix socket with a peer`);
+  return { pid, uid: ucred.readUInt32LE(4), gid: ucred.readUInt32LE(8) };
+}
+
+/** The descriptor of an open socket. Node has no public name for it. */
+export function descriptorOf(socket: Socket): number {
+  const handle = Reflect.get(socket, "_handle") as { fd?: number } | null | undefined;
+  const fd = handle?.fd;
+  if (fd === undefined || fd < 0) throw new HatchwayError("internal", "the connection is closed already");
+  return fd;
+}
