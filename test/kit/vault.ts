@@ -1,5 +1,5 @@
 // A real vault over a real store, in a folder of its own that is gone when the test is over.
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Caller } from "#caller";
@@ -82,6 +82,15 @@ export class TestVault {
     const open = this.#vault;
     this.#vault = undefined;
     await open?.close();
+  }
+
+  /** Ends it as kill -9 would: the files are those of this moment, and nothing is written after. */
+  async crash(): Promise<void> {
+    const moment = `${this.folder}.crashed`;
+    await cp(this.folder, moment, { recursive: true, preserveTimestamps: true });
+    await this.stop();
+    await rm(this.folder, { recursive: true });
+    await rename(moment, this.folder);
   }
 
   set(name: string, value: string | Buffer, delivery: DeliveryChange = {}): Promise<SecretPut> {
