@@ -20,7 +20,7 @@ export const ON_NODE: Platform = {
 };
 export const AARCH64: Platform = {
   name: "aarch64",
-  command: [...(ARCH === "aarch64" ? [] : ["qemu-aarch64-static"]), join(ROOT, "dist/agent/aarch64/hatchway-agent")],
+  command: [...(ARCH === "aarch64" ? [] : ["qemu-aarch64"]), join(ROOT, "dist/agent/aarch64/hatchway-agent")],
 };
 
 export interface Ended {
