@@ -70,12 +70,13 @@ export class Processes {
     const image = await guestImage(vm.launch, vm.runner, this.#runtime);
     const { disk, memoryMiB, cpus, append } = vm.launch;
     const user = await hostUser(vm.runner.uid);
+    const runner = { ...vm.runner, ...(user && { name: user.name }) };
+    const accelerator = await this.#choice.choose({ runner, kernel: image.probed });
     const spec: MachineSpec = {
       name: vm.name,
       directory,
-      runner: { ...vm.runner, ...(user && { name: user.name }) },
-      kernel: image.kernel,
-      ...(image.initrd !== undefined && { initrd: image.initrd }),
+      runner,
+      ...image.files(accelerator),
       ...(disk !== undefined && { disk: { path: disk, format: await diskFormat(disk) } }),
       memoryMiB,
       cpus,
@@ -84,7 +85,6 @@ export class Processes {
       consoleSocket: channel.console,
       shell: image.own,
     };
-    const accelerator = await this.#choice.choose(spec);
     await this.#witness.booted(vm);
     const machine = await qemu.launch(spec, accelerator);
     await this.#records.write(vm.id, { process: machine.process, accelerator, shell: spec.shell });
