@@ -46,4 +46,6 @@ export interface Machines {
   views(caller: Caller): Promise<VmView[]>;
   /** The last lines of the console, without control characters. */
   console(caller: Caller, name: string, lines: number): Promise<string>;
+  /** The same, and then what comes, until `signal` is aborted. */
+  followConsole(caller: Caller, name: string, lines: number, signal: AbortSignal): Promise<AsyncIterable<string>>;
 }

@@ -36,7 +36,7 @@ export interface MachineSpec {
   serialSocket: string;
   /** Where the daemon listens for the machine's serial console. */
   consoleSocket: string;
-  /** Whether the host can run commands in the guest as root through `shell.sock` (see #vmm/shell). */
+  /** Whether the host can run commands in the guest as root through `shell.sock` (see #client/guest-shell). */
   shell: boolean;
 }
 

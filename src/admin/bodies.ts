@@ -123,7 +123,7 @@ export function wholeDelivery(said: Said<DeliveryBody>): DeliveryChange {
   const onlyEnv = typeof said.env === "string" && said.file === undefined && typeof said.path !== "string";
   if (!onlyEnv) return deliveryChange(said);
   for (const key of ["permissions", "uid", "gid", "owner", "group", "link"] as const) {
-    if (said[key] === undefined) continue;
+    if (said[key] === undefined || said[key] === null) continue;
     throw new HatchwayError("invalid", `${key} is of a file, and env alone makes none`, {
       hint: "say that it is a file as well, or give its path",
     });

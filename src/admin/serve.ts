@@ -40,12 +40,10 @@ export function serveApi(api: Api, callerOf: (socket: Socket) => Caller, report:
     void getRequestListener((request) => api.fetch(request, connection), options)(incoming, outgoing);
   });
   server.maxConnections = MAX_CONNECTIONS;
-  server.on("connection", (socket: Socket) =>
-    callers.set(
-      socket,
-      remembered(() => callerOf(socket)),
-    ),
-  );
+  server.on("connection", (socket: Socket) => {
+    const caller = remembered(() => callerOf(socket));
+    callers.set(socket, caller);
+  });
   return server;
 }
 

@@ -1,7 +1,7 @@
 // The actions on VMs and what is attached to them: one call each into machines or vault.
 import { grantBody, vmBody, vmRequest, wholeDelivery } from "#admin/bodies";
 import { created, nothing, ok, type Answer, type Ask } from "#admin/route";
-import type { Said, VmSaid, WaitQuery } from "#admin/schemas";
+import type { LogQuery, Said, VmSaid, WaitQuery } from "#admin/schemas";
 import type { DeliveryBody } from "#api";
 import { HatchwayError } from "#error";
 import type { Machines, Wait } from "#machines";
@@ -66,9 +66,14 @@ export async function stopVm(
 
 export async function showConsole(
   { machines }: VmParts,
-  { caller, name, query }: Ask<{ lines?: number | undefined }, unknown>,
+  { caller, name, query, signal }: Ask<LogQuery, unknown>,
 ): Promise<Answer> {
-  return { status: 200, text: await machines.console(caller, name("name"), query.lines ?? LINES) };
+  const lines = query.lines ?? LINES;
+  const text =
+    query.follow === true
+      ? await machines.followConsole(caller, name("name"), lines, signal)
+      : await machines.console(caller, name("name"), lines);
+  return { status: 200, text };
 }
 
 export async function listGrants({ vault }: VmParts, { caller, name }: Ask<unknown, unknown>): Promise<Answer> {

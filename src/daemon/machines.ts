@@ -123,6 +123,16 @@ export class HostMachines implements Machines {
     return tail.map((line) => `${line}\n`).join("");
   }
 
+  async followConsole(
+    caller: Caller,
+    name: string,
+    lines: number,
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<string>> {
+    const vm = await this.#parts.vault.vm(caller, name);
+    return this.#endpoint(vm).console.follow(lines, signal);
+  }
+
   async #open(vm: Vm): Promise<void> {
     const { vault, accept, log } = this.#parts;
     const endpoint = await Endpoint.open(this.#directory(vm), vm, {

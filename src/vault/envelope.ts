@@ -13,6 +13,7 @@
 // leaves the rest.
 import { createCipheriv, createDecipheriv, randomFillSync } from "node:crypto";
 import { HatchwayError } from "#error";
+import { valueBuffer } from "#value-buffer";
 
 export const KEY_SIZE = 32;
 const NONCE_SIZE = 12;
@@ -32,7 +33,7 @@ export class Key implements Disposable {
   }
 
   static random(): Key {
-    return new Key(randomFillSync(Buffer.allocUnsafeSlow(KEY_SIZE)));
+    return new Key(randomFillSync(valueBuffer(KEY_SIZE)));
   }
 
   [Symbol.dispose](): void {
@@ -107,6 +108,12 @@ function encrypt(key: Key, nonce: Buffer, plaintext: Uint8Array, associated: Buf
   return Buffer.concat([cipher.update(plaintext), cipher.final(), cipher.getAuthTag()]);
 }
 
+/**
+ * Node's update() works in memory that is a byte larger than its result, and frees it as it is, plaintext and all. The
+ * same memory is what an update over as many bytes gets next, and fills with something else.
+ */
+const overwriter = createCipheriv("aes-256-ctr", Buffer.alloc(KEY_SIZE), Buffer.alloc(16));
+
 function decrypt(key: Key, nonce: Buffer, sealed: Buffer, associated: Buffer): Buffer {
   const end = sealed.length - TAG_SIZE;
   const decipher = createDecipheriv("aes-256-gcm", key.bytes, nonce, { authTagLength: TAG_SIZE });
@@ -114,6 +121,7 @@ function decrypt(key: Key, nonce: Buffer, sealed: Buffer, associated: Buffer): B
   decipher.setAuthTag(sealed.subarray(end));
   // update() hands out bytes that final() has not yet checked; they leave this function only once it has.
   const unchecked = decipher.update(sealed.subarray(0, end));
+  overwriter.update(sealed.subarray(0, end));
   try {
     decipher.final();
   } catch (cause) {

@@ -7,6 +7,7 @@ import { lchown, open, rename, rm, type FileHandle } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import process from "node:process";
 import { HatchwayError } from "#error";
+import { Followers } from "#followers";
 import { stripControl } from "#printable";
 import type { Runner } from "#vm";
 
@@ -27,6 +28,8 @@ export class ConsoleLog {
   readonly #options: ConsoleOptions;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  readonly #followers = new Followers();
+  readonly #utf8 = new TextDecoder();
   #file: FileHandle;
   #size: number;
   #writing: Promise<void> = Promise.resolve();
@@ -64,6 +67,14 @@ export class ConsoleLog {
     return tailLog(this.#options.log, count);
   }
 
+  /** The last `count` lines, and then what the guest writes until `signal` is aborted; all without control characters. */
+  follow(count: number, signal: AbortSignal): AsyncIterable<string> {
+    return this.#followers.follow(async () => {
+      const lines = await this.tail(count);
+      return lines.map((line) => `${line}\n`).join("");
+    }, signal);
+  }
+
   async close(): Promise<void> {
     for (const socket of this.#sockets) socket.destroy();
     if (this.#server.listening) await new Promise((resolve) => this.#server.close(resolve));
@@ -79,6 +90,7 @@ export class ConsoleLog {
     socket.on("data", (chunk) => {
       // One chunk at a time, so that a guest that writes faster than the disk waits instead of filling memory.
       socket.pause();
+      this.#followers.publish(stripControl(this.#utf8.decode(chunk, { stream: true })));
       this.#writing = this.#writing.then(() => this.#append(chunk)).then(() => void socket.resume());
     });
   }

@@ -9,7 +9,7 @@ import { shellSocket } from "#vmm/paths";
 import { ConsoleLog } from "#vmm/console";
 import { minimalGuest } from "#vmm/guest";
 import { qemu } from "#vmm/machine";
-import { runInGuest, type ShellResult } from "#vmm/shell";
+import { runInGuest, type ShellResult } from "#client/guest-shell";
 import type { Accelerator, Machine, MachineSpec } from "#vmm";
 
 /** Where scripts/setup puts the minimal guest. */

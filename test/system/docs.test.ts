@@ -1,6 +1,6 @@
 // The documents' commands, those that need no VM.
 import { describe, it } from "vitest";
-import { Desk, mismatch, readTranscript } from "#test/kit/transcript";
+import { Desk, mismatch, readTranscript } from "#test/kit/documents";
 
 describe("docs/operations.md", () => {
   const { steps } = readTranscript("docs/operations.md");

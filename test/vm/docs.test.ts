@@ -1,6 +1,6 @@
 // The documents' commands, run in order against a real daemon and a real VM.
 import { describe, it } from "vitest";
-import { Desk, mismatch, readTranscript } from "#test/kit/transcript";
+import { Desk, mismatch, readTranscript } from "#test/kit/documents";
 
 for (const path of ["README.md", "docs/guest.md"]) {
   describe(path, () => {

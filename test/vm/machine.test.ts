@@ -11,7 +11,7 @@ import { packedKernel } from "#vmm/guest";
 import { AcceleratorChoice, parseCache, probeKvm } from "#vmm/kvm";
 import { qemu } from "#vmm/machine";
 import { bootId, isAlive } from "#vmm/process";
-import { runInGuest } from "#vmm/shell";
+import { runInGuest } from "#client/guest-shell";
 import type { MachineExit, ProcessIdentity } from "#vmm";
 
 describe("a running machine", () => {
