@@ -40,7 +40,9 @@ export class GuestNamespace {
   }
 
   static async open(): Promise<GuestNamespace> {
-    const script = "mount -t tmpfs -o mode=755 tmpfs /run && echo ready && exec sleep infinity";
+    // All but /run can't be written: what a test makes the agent do stays in the namespace.
+    const script =
+      "mount -o remount,bind,ro / && mount -t tmpfs -o mode=755 tmpfs /run && echo ready && exec sleep infinity";
     const holder = spawn("unshare", ["-m", "--propagation", "private", "sh", "-c", script], {
       stdio: ["ignore", "pipe", "inherit"],
     });
