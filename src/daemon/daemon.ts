@@ -6,7 +6,6 @@ import { adminApp } from "#admin/app";
 import { serveApi, unixCaller } from "#admin/serve";
 import type { StatusBody } from "#api";
 import type { Caller } from "#caller";
-import { checkSocketPath } from "#channel/folder";
 import { readConfig } from "#daemon/config";
 import { DaemonLog } from "#daemon/log";
 import { HostMachines } from "#daemon/machines";
@@ -15,6 +14,7 @@ import { HatchwayError } from "#error";
 import { GuestServer } from "#guest/server";
 import { ownUid, privateDirectory } from "#host/files";
 import type { Places } from "#places";
+import { checkSocketPath } from "#socket-path";
 import { openSqliteStore } from "#store/sqlite";
 import type { Store } from "#store";
 import type { Vault } from "#vault";
@@ -68,7 +68,7 @@ export class Daemon {
   async #open({ mode, places, onFatal }: DaemonOptions): Promise<void> {
     const { log } = this;
     const config = await readConfig(places.config);
-    checkSocketPath(places.socket);
+    checkSocketPath(places.socket, "choose a shorter XDG_RUNTIME_DIR");
     const store = await openSqliteStore(join(places.state, "store.db"), { create: true, onFatal });
     const vault = await openVaultOver(store, mode, places);
     this.#closers.push(() => vault.close());

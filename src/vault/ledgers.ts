@@ -3,7 +3,7 @@ import { HatchwayError } from "#error";
 import type { Alarm, Convergence, Receipt } from "#vm";
 import type { ReceiptClaim } from "#vault";
 import type { Gate } from "#vault/gate";
-import { Mutex } from "#vault/mutex";
+import { Mutex } from "#mutex";
 import type { LedgerRecord } from "#vault/records";
 import type { Rows, Stored } from "#vault/rows";
 

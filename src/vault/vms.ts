@@ -10,7 +10,7 @@ import type { Bundles } from "#vault/bundles";
 import { checkDelivery, manifestEntry } from "#vault/delivery";
 import type { Gate } from "#vault/gate";
 import { Ledgers } from "#vault/ledgers";
-import { Mutex } from "#vault/mutex";
+import { Mutex } from "#mutex";
 import type { GrantsRecord, HolderRecord, SecretRecord, VmRecord } from "#vault/records";
 import { Rows, type Put, type Stored } from "#vault/rows";
 import { checkSecretName, withoutInner, type Secrets } from "#vault/secrets";
