@@ -4,7 +4,6 @@ import { hostUser } from "#host/users";
 import type { MachineState } from "#machines";
 import type { Vm } from "#vm";
 import type { Accelerator, Machine, MachineExit, MachineSpec } from "#vmm";
-import { diskFormat } from "#vmm/disk";
 import { AcceleratorChoice } from "#vmm/kvm";
 import { qemu } from "#vmm/machine";
 import { shellSocket } from "#vmm/paths";
@@ -81,7 +80,7 @@ export class Processes {
       directory,
       runner,
       ...image.files(accelerator),
-      ...(disk !== undefined && { disk: { path: disk, format: await diskFormat(disk) } }),
+      ...(disk && { disk }),
       memoryMiB,
       cpus,
       ...(append !== undefined && { append }),

@@ -271,9 +271,9 @@ describe("what is changed while something else is under way", () => {
     await made.set("db", "1");
     await made.set("web", "1");
     const { id } = await made.vm("a", "db", "web");
-    const { manifest, disclose } = await resolve(made, id);
-    const [db, web] = manifest.entries;
-    const open = await disclose(manifest.entries);
+    const bundle = await resolve(made, id);
+    const [db, web] = bundle.manifest.entries;
+    const open = await bundle.disclose(bundle.manifest.entries);
     await made.vault.detach(admin, "a", "db");
     if (!db || !web) throw new Error("the bundle lacks an entry");
     expect(await refusal(open(db))).toBe("conflict");
