@@ -68,6 +68,6 @@ export interface Receipt {
 export interface Alarm {
   /** Milliseconds since 1970, of the newest. */
   at: number;
-  what: "second claim" | "wrong claim key" | "receipt for a revision that was not disclosed" | "malformed receipt";
+  what: "second claim" | "wrong claim key" | "receipt for a revision that was not disclosed";
   count: number;
 }

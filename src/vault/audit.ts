@@ -7,6 +7,7 @@
 // as it stands without `,"mac":"…"`. The anchor, kept in the store with every mutation, says from where on there are
 // operations still open and what the newest line was: a file that ends before it, or differs, was cut or edited.
 import { createHmac, timingSafeEqual } from "node:crypto";
+import { constants } from "node:fs";
 import { open, type FileHandle } from "node:fs/promises";
 import { HatchwayError } from "#error";
 import { errnoText } from "#host/files";
@@ -43,6 +44,15 @@ export interface AuditAnchor {
   newest: AuditPosition;
 }
 
+/** A trail that holds, and what its last lines say of the store. */
+export interface OpenedAudit {
+  audit: Audit;
+  /** Intents without an outcome: whether they were done, the store knows. */
+  open: AuditLine[];
+  /** Outcomes after the anchor of changes that were made: the store must know of them. */
+  done: AuditLine[];
+}
+
 export const BEGINNING: AuditPosition = { offset: 0, seq: 0, mac: "0".repeat(64) };
 
 /** Milliseconds after which a line is on disk that nobody waits for. */
@@ -60,7 +70,9 @@ interface Waiting {
 export class Audit {
   readonly #file: FileHandle;
   readonly #key: Key;
+  /** The end once all that is queued is written; what is written; what is on disk. */
   #position: AuditPosition;
+  #written: AuditPosition;
   #synced: AuditPosition;
   readonly #open = new Map<string, AuditPosition>();
   #queue: Waiting[] = [];
@@ -72,19 +84,16 @@ export class Audit {
     this.#file = file;
     this.#key = key;
     this.#position = position;
+    this.#written = position;
     this.#synced = position;
   }
 
   /**
-   * Opens the trail and checks it from the anchor on; gives the intents that have no outcome. A last line without its
-   * newline was never acknowledged and is cut off. Throws "corrupt" if the trail is not what was written.
+   * Opens the trail and checks it from the anchor on. A last line without its newline was never acknowledged and is
+   * cut off. Throws "corrupt" if the trail is not what was written, "unavailable" if it cannot be opened.
    */
-  static async open(
-    path: string,
-    key: Key,
-    anchor: AuditAnchor | undefined,
-  ): Promise<{ audit: Audit; open: AuditLine[] }> {
-    const file = await open(path, "a+", 0o600);
+  static async open(path: string, key: Key, anchor: AuditAnchor | undefined): Promise<OpenedAudit> {
+    const file = await openFile(path);
     try {
       const start = anchor?.settled ?? BEGINNING;
       const { lines, end } = await readChain(file, path, key, start);
@@ -93,10 +102,17 @@ export class Audit {
       if (anchor && (!reached || newest !== anchor.newest.mac)) {
         throw new HatchwayError("corrupt", `the audit trail "${path}" was cut: it lacks line ${anchor.newest.seq}`);
       }
-      await file.truncate(end.offset);
-      const settled = new Set(lines.filter(({ phase }) => phase === "outcome").map(({ opId }) => opId));
-      const unsettled = lines.filter(({ phase, opId }) => phase === "intent" && !settled.has(opId));
-      return { audit: new Audit(file, key, end), open: unsettled };
+      if ((await file.stat()).size > end.offset) await file.truncate(end.offset);
+      // An earlier process may have ended between writing and syncing.
+      if (end.offset > 0) await file.datasync();
+      const intents = new Set(lines.filter(({ phase }) => phase === "intent").map(({ opId }) => opId));
+      const outcomes = lines.filter(({ phase, opId }) => phase === "outcome" && intents.has(opId));
+      const settled = new Set(outcomes.map(({ opId }) => opId));
+      return {
+        audit: new Audit(file, key, end),
+        open: lines.filter(({ phase, opId }) => phase === "intent" && !settled.has(opId)),
+        done: outcomes.filter(({ seq, outcome }) => outcome === "ok" && seq > (anchor?.newest.seq ?? 0)),
+      };
     } catch (error) {
       await file.close();
       throw error;
@@ -123,8 +139,8 @@ export class Audit {
 
   /** Writes how an operation ended. */
   async outcome(fields: AuditFields): Promise<void> {
-    this.#open.delete(fields.opId);
     await this.#append("outcome", [fields], false);
+    this.#open.delete(fields.opId);
   }
 
   /** Lines that need no outcome: a refusal, or values that leave. One write for all. */
@@ -132,9 +148,14 @@ export class Audit {
     if (lines.length > 0) await this.#append("outcome", lines, durable);
   }
 
-  async close(): Promise<void> {
+  /** Resolves once all that was written before is on disk, or cannot be. */
+  async settle(): Promise<void> {
     clearTimeout(this.#syncTimer);
     await this.#syncLate();
+  }
+
+  async close(): Promise<void> {
+    await this.settle();
     await this.#file.close();
   }
 
@@ -167,7 +188,8 @@ export class Audit {
         const bytes = Buffer.concat(group.map(({ line }) => line));
         const { bytesWritten } = await this.#file.write(bytes);
         if (bytesWritten !== bytes.length) throw new Error("ENOSPC: short write");
-        if (group.some(({ durable }) => durable)) await this.#sync(group.at(-1)?.end);
+        this.#written = group.at(-1)?.end ?? this.#written;
+        if (group.some(({ durable }) => durable)) await this.#sync();
         else this.#syncTimer ??= setTimeout(() => void this.#syncLate(), SYNC_DELAY).unref();
       } catch (cause) {
         this.#fail(cause, group);
@@ -178,9 +200,10 @@ export class Audit {
     this.#writing = undefined;
   }
 
-  async #sync(end: AuditPosition | undefined): Promise<void> {
+  async #sync(): Promise<void> {
+    const written = this.#written;
     await this.#file.datasync();
-    if (end && end.seq > this.#synced.seq) this.#synced = end;
+    if (written.seq > this.#synced.seq) this.#synced = written;
   }
 
   /** Syncs what was written without waiting for it, within SYNC_DELAY. */
@@ -189,7 +212,7 @@ export class Audit {
     await this.#writing;
     if (this.#failure) return;
     try {
-      await this.#sync(undefined);
+      await this.#sync();
     } catch (cause) {
       this.#fail(cause, []);
     }
@@ -203,6 +226,17 @@ export class Audit {
     });
     for (const { reject } of [...group, ...this.#queue]) reject(this.#failure);
     this.#queue = [];
+  }
+}
+
+async function openFile(path: string): Promise<FileHandle> {
+  const { O_APPEND, O_CREAT, O_NOFOLLOW, O_RDWR } = constants;
+  try {
+    return await open(path, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
+  } catch (cause) {
+    throw new HatchwayError("unavailable", `the audit trail "${path}" cannot be opened: ${errnoText(cause)}`, {
+      cause,
+    });
   }
 }
 

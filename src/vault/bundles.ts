@@ -2,10 +2,10 @@ import { createHash } from "node:crypto";
 import type { Bundle } from "#bundle";
 import type { Caller } from "#caller";
 import { HatchwayError } from "#error";
-import type { Grant } from "#grant";
+import { mergeDelivery, type Grant } from "#grant";
 import { checkEntries, encodeManifest, type Manifest, type ManifestEntry } from "#protocol/manifest";
 import { DEFAULT_MOUNT_ROOT } from "#protocol/names";
-import { manifestEntry } from "#vault/delivery";
+import { checkDelivery, manifestEntry } from "#vault/delivery";
 import type { Gate } from "#vault/gate";
 import type { Ledgers } from "#vault/ledgers";
 import type { GrantsRecord, LedgerRecord, SecretRecord } from "#vault/records";
@@ -14,6 +14,7 @@ import type { Rows } from "#vault/rows";
 /** A VM's entries as the rows say them now, each with its secret. */
 interface Resolved {
   vmName: string;
+  grants: Grant[];
   secrets: SecretRecord[];
   entries: ManifestEntry[];
 }
@@ -77,7 +78,9 @@ export class Bundles {
 
   /** Refuses a changed secret that would not fit together with what else a VM has. */
   async checkWith(vmId: string, changed: SecretRecord): Promise<void> {
-    const { vmName, entries } = await this.#read(vmId, changed);
+    const { vmName, entries, grants } = await this.#read(vmId, changed);
+    const grant = grants.find(({ secretId }) => secretId === changed.id);
+    if (grant) checkDelivery(changed, mergeDelivery(changed.delivery, grant.change));
     this.check(vmName, entries);
   }
 
@@ -116,11 +119,11 @@ export class Bundles {
     if (!stored) throw new HatchwayError("not-found", "there is no such vm any more");
     const { vmName, grants } = stored.record;
     const sorted = grants.toSorted((a, b) => (a.secretName < b.secretName ? -1 : 1));
-    return { vmName, ...(await this.secretsOf(sorted, changed)) };
+    return { vmName, grants: sorted, ...(await this.secretsOf(sorted, changed)) };
   }
 
   /** The secrets of grants and their entries, in the grants' order; a grant of a secret that is gone gives none. */
-  async secretsOf(grants: readonly Grant[], changed?: SecretRecord): Promise<Omit<Resolved, "vmName">> {
+  async secretsOf(grants: readonly Grant[], changed?: SecretRecord): Promise<Pick<Resolved, "secrets" | "entries">> {
     const found = await this.#rows.getAll<SecretRecord>(grants.map((grant) => this.#rows.secretKey(grant.secretName)));
     const secrets: SecretRecord[] = [];
     const entries: ManifestEntry[] = [];
@@ -152,11 +155,22 @@ export class Bundles {
     return async (entry) => {
       const secret = secretOf.get(entry);
       if (!secret || !allowed.has(entry)) throw new HatchwayError("internal", "an entry that was not disclosed");
-      const value = await this.#rows.value(secret.id, secret.version);
+      const value = await this.#value(secret);
       if (value.length === entry.size) return value;
       value.fill(0);
       throw new HatchwayError("corrupt", `the value of secret "${entry.name}" is not as long as its record says`);
     };
+  }
+
+  /** Who is slow may ask for a value that is gone by now; it is missing only if its secret still names it. */
+  async #value(secret: SecretRecord): Promise<Buffer> {
+    const value = await this.#rows.value(secret.id, secret.version);
+    if (value) return value;
+    const now = await this.#rows.get<SecretRecord>(this.#rows.secretKey(secret.name));
+    if (now?.record.id === secret.id && now.record.version === secret.version) {
+      throw new HatchwayError("corrupt", `version ${secret.version} of secret "${secret.name}" is not in the store`);
+    }
+    throw new HatchwayError("conflict", `secret "${secret.name}" changed while it was on its way`);
   }
 }
 

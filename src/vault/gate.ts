@@ -36,9 +36,17 @@ export class Gate {
     this.#policy = policy;
   }
 
-  /** The anchor that the newest mutation left in the store. */
-  static anchorOf(rows: Rows): Promise<AuditAnchor | undefined> {
-    return rows.getBlind<AuditAnchor>(HEAD);
+  /** The anchor that the newest mutation left in the store. Throws "corrupt" where one is missing. */
+  static async anchorOf(store: Store, rows: Rows): Promise<AuditAnchor | undefined> {
+    const anchor = await rows.getBlind<AuditAnchor>(HEAD);
+    if (anchor || (await store.revision()) === 0) return anchor;
+    throw new HatchwayError("corrupt", "the store lacks the row that says how far the audit trail reached");
+  }
+
+  /** Leaves in the store how far the trail has reached, so that not even its last lines can be cut off unseen. */
+  async settle(): Promise<void> {
+    await this.#audit.settle();
+    if ((await this.#store.revision()) > 0) await this.keep({ put: [this.#rows.putBlind(HEAD, this.#audit.anchor)] });
   }
 
   /** An operation that changes nothing and discloses no value. Only a refusal leaves a line. */
@@ -143,10 +151,20 @@ export class Gate {
   async #becameKnown(opId: string): Promise<boolean> {
     const deadline = Date.now() + UNKNOWN_DEADLINE;
     while (Date.now() < deadline) {
-      if ((await this.#store.committed(opId)) !== undefined) return true;
+      if (await isCommitted(this.#store, opId)) return true;
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
     return false;
+  }
+}
+
+/** As far as it is known now: an operation that is still under way may be committed yet. */
+async function isCommitted(store: Store, opId: string): Promise<boolean> {
+  try {
+    return (await store.committed(opId)) !== undefined;
+  } catch (error) {
+    if (error instanceof HatchwayError && error.code === "unavailable") return false;
+    throw error;
   }
 }
 

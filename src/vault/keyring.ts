@@ -131,25 +131,40 @@ async function readKeyFile(keyFile: string, storeId: Buffer): Promise<Key> {
 }
 
 function parseKeyring(path: string, bytes: Buffer): KeyringFile {
-  let file: KeyringFile;
+  let file: unknown;
   try {
-    file = JSON.parse(bytes.toString("utf8")) as KeyringFile;
+    file = JSON.parse(bytes.toString("utf8"));
   } catch (cause) {
     throw new HatchwayError("corrupt", `the keyring "${path}" is not JSON`, { cause });
   }
-  if (file.format !== 1) {
-    throw new HatchwayError(
-      "unsupported",
-      `the keyring "${path}" has format ${file.format}; this version reads format 1`,
-    );
+  if (!isObject(file) || typeof file["format"] !== "number") {
+    throw new HatchwayError("corrupt", `the keyring "${path}" does not begin as a keyring does`);
   }
-  const whole =
-    /^[0-9a-f]{32}$/.test(file.store) &&
-    Array.isArray(file.ways) &&
-    Array.isArray(file.terms) &&
-    typeof file.mac === "string";
-  if (!whole) throw new HatchwayError("corrupt", `the keyring "${path}" lacks a part`);
+  if (file["format"] !== 1) {
+    const problem = `the keyring "${path}" has format ${file["format"]}; this version reads format 1`;
+    throw new HatchwayError("unsupported", problem);
+  }
+  if (!isWhole(file)) throw new HatchwayError("corrupt", `the keyring "${path}" lacks a part`);
   return file;
+}
+
+/** Whether each part has its type; what the parts say, the MAC and the seals show. */
+function isWhole(file: Record<string, unknown>): file is Record<string, unknown> & KeyringFile {
+  const { store, ways, current, terms, mac } = file;
+  return (
+    typeof store === "string" &&
+    /^[0-9a-f]{32}$/.test(store) &&
+    Array.isArray(ways) &&
+    ways.every((way) => isObject(way) && typeof way["kind"] === "string" && typeof way["sealed"] === "string") &&
+    Number.isSafeInteger(current) &&
+    Array.isArray(terms) &&
+    terms.every((term) => isObject(term) && Number.isSafeInteger(term["term"]) && typeof term["sealed"] === "string") &&
+    typeof mac === "string"
+  );
+}
+
+function isObject(json: unknown): json is Record<string, unknown> {
+  return typeof json === "object" && json !== null && !Array.isArray(json);
 }
 
 function derive(key: Key, storeId: Buffer, purpose: string): Key {

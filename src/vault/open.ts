@@ -26,10 +26,20 @@ export interface VaultPlaces {
  * anything could be served.
  */
 export async function openVault(store: Store, places: VaultPlaces, policy: Policy): Promise<Vault> {
-  const keyring = (await openKeyring(places.keyring, places.keyFile)) ?? (await firstKeyring(store, places));
+  await using opened = new AsyncDisposableStack();
+  const keyring = opened.use(
+    (await openKeyring(places.keyring, places.keyFile)) ?? (await firstKeyring(store, places)),
+  );
   const rows = new Rows(store, keyring);
-  const anchor = await Gate.anchorOf(rows);
-  const { audit, open } = await Audit.open(places.audit, keyring.auditKey, anchor);
+  const anchor = await Gate.anchorOf(store, rows);
+  const { audit, open, done } = await Audit.open(places.audit, keyring.auditKey, anchor);
+  opened.defer(() => audit.close());
+  for (const { seq, opId } of done) {
+    if ((await store.committed(opId)) !== undefined) continue;
+    throw new HatchwayError("corrupt", `the store is older than the audit trail: it lacks the change of line ${seq}`, {
+      hint: "put back the newer store",
+    });
+  }
   // What was under way when the last process ended: the store knows whether it happened.
   for (const { op, opId, caller, secret, vm } of open) {
     const outcome = (await store.committed(opId)) === undefined ? "not-done" : "ok";
@@ -44,6 +54,7 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
     if (event.kind === "reset") bundles.changedAll();
   });
 
+  const whileOpen = opened.move();
   return {
     putSecret: (caller, name, how, change) => secrets.put(caller, name, how, change),
     removeSecret: (caller, name) => secrets.remove(caller, name),
@@ -101,7 +112,7 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
       }
       return claimant === "same";
     },
-    receive: (caller, revision, receipt) => {
+    receive: async (caller, revision, receipt) => {
       const { vmId } = guest(caller);
       return gate.read(caller, "vm.receipt", { vmId }, async () => {
         ledgers.contact(vmId);
@@ -112,9 +123,12 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
     watch: (listener) => bundles.watch(listener),
     close: async () => {
       unwatch();
-      await store.close();
-      await audit.close();
-      keyring[Symbol.dispose]();
+      try {
+        await gate.settle();
+        await store.close();
+      } finally {
+        await whileOpen.disposeAsync();
+      }
     },
   };
 }

@@ -14,7 +14,6 @@
 // Associated data of each: "hatchway 1 row" NUL | store id 16 | key | NUL | version, u64 big-endian. A record's version
 // is the store's count of its writes; a value never changes, and `head` is written blindly: both say 0.
 import { createHmac, randomBytes } from "node:crypto";
-import { HatchwayError } from "#error";
 import type { Row, Store } from "#store";
 import { openRecord, openValue, sealRecord, sealValue } from "#vault/envelope";
 import type { Keyring } from "#vault/keyring";
@@ -93,12 +92,11 @@ export class Rows {
     }
   }
 
-  /** The value's bytes, for the caller to wipe. */
-  async value(secretId: string, version: number): Promise<Buffer> {
+  /** The value's bytes, for the caller to wipe; undefined where they are not in the store. */
+  async value(secretId: string, version: number): Promise<Buffer | undefined> {
     const key = Rows.valueKey(secretId, version);
     const { rows } = await this.#store.read([key]);
-    if (!rows[0]) throw new HatchwayError("corrupt", `version ${version} of a secret is missing from the store`);
-    return openValue(this.#keyring, rows[0].bytes, this.#place(key, 0));
+    return rows[0] && openValue(this.#keyring, rows[0].bytes, this.#place(key, 0));
   }
 
   /** A write of `record` over `stored`, or of a new row. */

@@ -26,7 +26,7 @@ export class Secrets {
   }
 
   async put(caller: Caller, name: string, how: "create" | "update" | "set", change: SecretChange): Promise<SecretPut> {
-    checkName(name);
+    checkSecretName(name);
     checkSize(name, change.value);
     return this.#gate.mutate(caller, `secret.${how}`, { secret: name }, async (commit) => {
       const key = this.#rows.secretKey(name);
@@ -50,24 +50,23 @@ export class Secrets {
   }
 
   async remove(caller: Caller, name: string): Promise<{ vms: string[] }> {
-    checkName(name);
-    return this.#gate.mutate(caller, "secret.remove", { secret: name }, async (commit) => {
-      const key = this.#rows.secretKey(name);
-      const stored = await this.#rows.get<SecretRecord>(key);
-      if (!stored) throw unknownSecret(name);
+    checkSecretName(name);
+    const gone = await this.#gate.mutate(caller, "secret.remove", { secret: name }, async (commit) => {
+      const stored = await this.find(name);
       const { id, version } = stored.record;
       const holders = await this.#holders(id);
-      // From this commit on no grant of it is honoured; what follows is tidying.
-      await commit({ delete: [{ key, version: stored.version }] });
+      const values = await this.#rows.keys(`value:${id}:`);
+      await commit({ delete: [stored, ...values].map(({ key, version: written }) => ({ key, version: written })) });
       this.#bundles.changed([...holders.keys()]);
-      await this.#deleteValues(id);
-      for (const vmId of holders.keys()) await this.#forgetGrant(id, vmId);
-      return { result: { vms: [...holders.values()].toSorted() }, subject: { version } };
+      return { result: { id, holders }, subject: { version } };
     });
+    // No grant of it is honoured any more; this is tidying.
+    for (const vmId of gone.holders.keys()) await this.#forgetGrant(gone.id, vmId);
+    return { vms: [...gone.holders.values()].toSorted() };
   }
 
   async get(caller: Caller, name: string): Promise<Secret> {
-    checkName(name);
+    checkSecretName(name);
     return this.#gate.read(caller, "secret.read", { secret: name }, async () =>
       withoutInner((await this.find(name)).record),
     );
@@ -81,7 +80,7 @@ export class Secrets {
   }
 
   async holders(caller: Caller, name: string): Promise<string[]> {
-    checkName(name);
+    checkSecretName(name);
     return this.#gate.read(caller, "secret.read", { secret: name }, async () => {
       const { record } = await this.find(name);
       return [...(await this.#holders(record.id)).values()].toSorted();
@@ -113,11 +112,6 @@ export class Secrets {
     if (!newValue || oldest < 1) return [];
     const rows = await this.#rows.keys(Rows.valueKey(record.id, oldest));
     return rows.map(({ key, version }) => ({ key, version }));
-  }
-
-  async #deleteValues(secretId: string): Promise<void> {
-    const rows = await this.#rows.keys(`value:${secretId}:`);
-    if (rows.length > 0) await this.#gate.keep({ delete: rows.map(({ key, version }) => ({ key, version })) });
   }
 
   /** Takes the grant of a removed secret out of a VM's record, whatever else changes it meanwhile. */
@@ -161,7 +155,7 @@ export function withoutInner({ id, name, version, size, delivery, createdAt, mod
   return { id, name, version, size, delivery, createdAt, modifiedAt };
 }
 
-function checkName(name: string): void {
+export function checkSecretName(name: string): void {
   const problem = secretNameProblem(name);
   if (problem !== undefined) throw new HatchwayError("invalid", `"${name.slice(0, 120)}" ${problem}`);
 }

@@ -10,9 +10,10 @@ import type { Bundles } from "#vault/bundles";
 import { checkDelivery, manifestEntry } from "#vault/delivery";
 import type { Gate } from "#vault/gate";
 import { Ledgers } from "#vault/ledgers";
+import { Mutex } from "#vault/mutex";
 import type { GrantsRecord, HolderRecord, SecretRecord, VmRecord } from "#vault/records";
 import { Rows, type Put, type Stored } from "#vault/rows";
-import { withoutInner, type Secrets } from "#vault/secrets";
+import { checkSecretName, withoutInner, type Secrets } from "#vault/secrets";
 
 /** Rows that go along with the commit that makes an operation visible; more are written before it. */
 const TOGETHER = 100;
@@ -25,6 +26,7 @@ export class Vms {
   readonly #bundles: Bundles;
   readonly #ledgers: Ledgers;
   readonly #policy: Policy;
+  readonly #creating = new Mutex();
 
   constructor(gate: Gate, rows: Rows, secrets: Secrets, bundles: Bundles, ledgers: Ledgers, policy: Policy) {
     this.#gate = gate;
@@ -36,8 +38,13 @@ export class Vms {
   }
 
   async create(caller: Caller, request: VmRequest): Promise<Vm> {
-    const { name, runner, launch } = request;
+    const { name, runner } = request;
     checkVmName(name);
+    // One after the other for each runner: whether he has a vm already is no row that a commit could meet.
+    return this.#creating.run(`${runner.uid}`, () => this.#create(caller, request));
+  }
+
+  async #create(caller: Caller, { name, runner, launch, grants: requests, all }: VmRequest): Promise<Vm> {
     return this.#gate.mutate(caller, "vm.create", { vm: name }, async (commit) => {
       if (await this.#rows.get(this.#rows.vmKey(name))) {
         throw new HatchwayError("exists", `vm "${name}" exists already`, {
@@ -46,7 +53,7 @@ export class Vms {
       }
       await this.#checkRunner(name, runner.uid);
       const vm: Vm = { id: Rows.newId(), name, runner, createdAt: Date.now(), ...(launch && { launch }) };
-      const grants = await this.#grant(name, [], request.all ? await this.#everything() : request.grants);
+      const grants = await this.#grant(name, [], all === true ? await this.#everything() : requests);
       await commit({
         put: [
           this.#rows.put<VmRecord>(this.#rows.vmKey(name), vm),
@@ -60,7 +67,8 @@ export class Vms {
   }
 
   async remove(caller: Caller, name: string): Promise<void> {
-    await this.#gate.mutate(caller, "vm.remove", { vm: name }, async (commit) => {
+    checkVmName(name);
+    const holders = await this.#gate.mutate(caller, "vm.remove", { vm: name }, async (commit) => {
       const stored = await this.find(name);
       const { id } = stored.record;
       const grants = await this.#rows.get<GrantsRecord>(`grants:${id}`);
@@ -69,9 +77,9 @@ export class Vms {
       await commit({ delete: gone.map(({ key, version }) => ({ key, version })) });
       this.#ledgers.forget(id);
       this.#bundles.changed([id]);
-      for (const { secretId } of grants?.record.grants ?? []) await this.#forgetHolder(secretId, id);
-      return { result: undefined };
+      return { result: (grants?.record.grants ?? []).map(({ secretId }) => holderKey(secretId, id)) };
     });
+    await this.#forgetHolders(holders);
   }
 
   async get(caller: Caller, name: string): Promise<Vm> {
@@ -91,6 +99,7 @@ export class Vms {
   }
 
   async admit(caller: Caller, operation: "vm.start" | "vm.stop", name: string): Promise<Vm> {
+    checkVmName(name);
     return this.#gate.mutate(caller, operation, { vm: name }, async (commit) => {
       const { record } = await this.find(name);
       await commit({});
@@ -99,6 +108,8 @@ export class Vms {
   }
 
   async attach(caller: Caller, name: string, requests: readonly GrantRequest[]): Promise<Grant[]> {
+    checkVmName(name);
+    for (const { secret } of requests) checkSecretName(secret);
     const what = requests.map(({ secret }) => secret).join(",");
     return this.#gate.mutate(caller, "grant.attach", { vm: name, secret: what }, async (commit) => {
       const vm = (await this.find(name)).record;
@@ -112,15 +123,20 @@ export class Vms {
   }
 
   async detach(caller: Caller, name: string, secret: string): Promise<void> {
+    checkVmName(name);
+    checkSecretName(secret);
     await this.#gate.mutate(caller, "grant.detach", { vm: name, secret }, async (commit) => {
       const vm = (await this.find(name)).record;
       const stored = await this.#grantsOf(vm);
       const grant = stored.record.grants.find(({ secretName }) => secretName === secret);
       if (!grant) throw new HatchwayError("not-found", `secret "${secret}" is not attached to vm "${name}"`);
       const grants = stored.record.grants.filter((other) => other !== grant);
-      await commit({ put: [this.#rows.put(stored.key, { vmName: name, grants }, stored)] });
+      const holder = await this.#rows.get<HolderRecord>(holderKey(grant.secretId, vm.id));
+      await commit({
+        put: [this.#rows.put(stored.key, { vmName: name, grants }, stored)],
+        ...(holder && { delete: [{ key: holder.key, version: holder.version }] }),
+      });
       this.#bundles.changed([vm.id]);
-      await this.#forgetHolder(grant.secretId, vm.id);
       return { result: undefined };
     });
   }
@@ -175,7 +191,7 @@ export class Vms {
 
   /** The index rows that `grants` still lack; those that one commit does not hold are written at once. */
   async #holders(vm: Vm, grants: readonly Grant[]): Promise<Put[]> {
-    const keys = grants.map(({ secretId }) => `holder:${secretId}:${vm.id}`);
+    const keys = grants.map(({ secretId }) => holderKey(secretId, vm.id));
     const there = await this.#rows.getAll<HolderRecord>(keys);
     const missing = keys.filter((_, at) => !there[at]);
     const puts = missing.map((key) => this.#rows.put<HolderRecord>(key, { vmName: vm.name }));
@@ -183,9 +199,15 @@ export class Vms {
     return puts;
   }
 
-  async #forgetHolder(secretId: string, vmId: string): Promise<void> {
-    const stored = await this.#rows.get<HolderRecord>(`holder:${secretId}:${vmId}`);
-    if (stored) await this.#gate.keep({ delete: [{ key: stored.key, version: stored.version }] });
+  /** Takes away the index rows of a VM that is gone; the removal of a secret may come first. */
+  async #forgetHolders(keys: readonly string[]): Promise<void> {
+    for (let at = 0; at < keys.length; at += TOGETHER) {
+      await this.#gate.retry(async () => {
+        const there = await this.#rows.getAll<HolderRecord>(keys.slice(at, at + TOGETHER));
+        const rows = there.filter((row) => row !== undefined);
+        if (rows.length > 0) await this.#gate.keep({ delete: rows.map(({ key, version }) => ({ key, version })) });
+      });
+    }
   }
 
   async #grantsOf(vm: Vm): Promise<Stored<GrantsRecord>> {
@@ -203,6 +225,10 @@ export class Vms {
       hint: `give each vm a user of its own: useradd --system ${name}-runner, then --runner ${name}-runner`,
     });
   }
+}
+
+function holderKey(secretId: string, vmId: string): string {
+  return `holder:${secretId}:${vmId}`;
 }
 
 function checkVmName(name: string): void {

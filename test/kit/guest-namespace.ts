@@ -8,6 +8,9 @@ import { join, resolve } from "node:path";
 const ROOT = resolve(import.meta.dirname, "../..");
 const ARCH = arch() === "arm64" ? "aarch64" : "x86_64";
 
+/** Debian has it as either, in qemu-user and in qemu-user-static. */
+const EMULATOR = existsSync("/usr/bin/qemu-aarch64") ? "qemu-aarch64" : "qemu-aarch64-static";
+
 export interface Platform {
   name: string;
   command: string[];
@@ -20,7 +23,7 @@ export const ON_NODE: Platform = {
 };
 export const AARCH64: Platform = {
   name: "aarch64",
-  command: [...(ARCH === "aarch64" ? [] : ["qemu-aarch64"]), join(ROOT, "dist/agent/aarch64/hatchway-agent")],
+  command: [...(ARCH === "aarch64" ? [] : [EMULATOR]), join(ROOT, "dist/agent/aarch64/hatchway-agent")],
 };
 
 export interface Ended {

@@ -10,18 +10,18 @@ import { afterEach, beforeEach, describe, test } from "vitest";
 import { adminApp } from "#admin/app";
 import { serveApi, unixCaller } from "#admin/serve";
 import { call, raw, type Reply } from "#test/kit/http";
-import { temporaryVault, type TemporaryVault } from "#test/kit/vault";
+import { TestVault } from "#test/kit/vault";
 
 const CANARY = "canary-7f3a91";
 const BASE64 = Buffer.from(CANARY).toString("base64");
 
-let home: TemporaryVault;
+let home: TestVault;
 let server: Server;
 let path: string;
 let log: string[];
 
 beforeEach(async () => {
-  home = await temporaryVault();
+  home = await TestVault.open({ policy: { mode: "session", uid: process.getuid?.() ?? 0 } });
   log = [];
   path = join(home.folder, "admin.sock");
   const write = (line: string): void => void log.push(line);
@@ -336,7 +336,7 @@ test("no value is in an answer, the log or the audit trail", async ({ expect }) 
     await call(path, "PUT", "/secrets/a/value", CANARY),
     await json("GET", "/secrets"),
   ];
-  const audit = await readFile(join(home.folder, "audit.jsonl"), "utf8");
+  const audit = await readFile(home.places.audit, "utf8");
   const told = [...wrong.map(({ text }) => text), ...log, audit].join("\n");
   expect(told).not.toContain(CANARY);
   expect(told).not.toContain(BASE64);

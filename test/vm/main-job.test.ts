@@ -37,8 +37,9 @@ describe("the main job", () => {
   it("does not deliver what is not attached, by name or by content", async ({ expect }) => {
     const names = (await session.guest(VM, `ls ${ROOT}`)).trim().split("\n");
     expect(names).toEqual(["binary", "owned"]);
-    const traces = await session.tryGuest(VM, "grep -rl 'not for this vm\\|unattached' /run /etc /tmp");
-    expect(traces.stdout).toBe("");
+    const files = "find /run /etc /tmp /root -type f";
+    const found = `${files} -exec grep -l 'not for this vm\\|unattached' {} +; ${files} | wc -l`;
+    expect(Number(await session.guest(VM, found))).toBeGreaterThan(5);
   });
 
   it("keeps variables in a root-only file and gives them to what exec runs", async ({ expect }) => {
@@ -131,13 +132,14 @@ describe("the main job", () => {
       `cat > /tmp/watch <<'EOF'
 while [ ! -e /tmp/stop ]; do
   (cd ${ROOT} && l=$(cat left) && r=$(cat right) && echo "$l $r" >> /tmp/seen)
+  sleep 0.05
 done
 EOF
 cat > /tmp/killer <<'EOF'
 while [ ! -e /tmp/stop ]; do
   kill -9 $(pidof hatchway-agent)
   hatchway-agent sync &
-  sleep 0.$((RANDOM % 10))
+  sleep $((RANDOM % 3)).$((RANDOM % 10))
 done
 EOF
 for script in watch killer; do setsid sh /tmp/$script >/dev/null 2>&1 </dev/null & done
@@ -147,7 +149,7 @@ sleep 1`,
       await session.ok(["vm", "detach", VM, "left", "right"]);
       for (const name of ["left", "right"]) await session.ok(["secret", "update", name], { stdin: String(round) });
       await session.ok(["vm", "attach", VM, "left", "right"]);
-      await sleep(700);
+      await sleep(1_500);
     }
     await session.guest(VM, "touch /tmp/stop");
     await session.synced(VM);
@@ -160,19 +162,13 @@ sleep 1`,
 
   it("gives a guest that rebooted its secrets again", async ({ expect }) => {
     const before = (await session.vm(VM)).convergence.generation;
-    await session.run([
-      "vm",
-      "shell",
-      VM,
-      "--",
-      "sh",
-      "-c",
-      "setsid sh -c 'sleep 0.5; reboot -f' >/dev/null 2>&1 </dev/null &",
-    ]);
+    // The guest is gone before it can answer.
+    const gone = session.run(["vm", "shell", VM, "--", "reboot", "-f"], { timeout: 10_000 });
     const deadline = Date.now() + 30_000;
     while ((await session.vm(VM)).convergence.generation === before && Date.now() < deadline) await sleep(100);
     await session.synced(VM);
     expect((await session.vm(VM)).convergence.generation).toBeGreaterThan(before);
+    await gone;
     expect(await session.guest(VM, `cat ${ROOT}/left ${ROOT}/owned`)).toBe("8after the crash");
   });
 

@@ -1,0 +1,90 @@
+import { test } from "vitest";
+import type { Caller } from "#caller";
+import { HatchwayError } from "#error";
+import { authorise, type Operation, type Policy } from "#vault/authorise";
+
+const operations = [
+  "secret.create",
+  "secret.update",
+  "secret.set",
+  "secret.remove",
+  "secret.read",
+  "secret.list",
+  "vm.create",
+  "vm.remove",
+  "vm.read",
+  "vm.list",
+  "vm.boot",
+  "vm.start",
+  "vm.stop",
+  "grant.attach",
+  "grant.detach",
+  "grant.list",
+  "bundle.resolve",
+  "secret.disclose",
+  "vm.claim",
+  "vm.receipt",
+] as const satisfies Operation[];
+
+// An operation that is missing above does not compile.
+const complete: Operation extends (typeof operations)[number] ? true : false = true;
+
+const session: Policy = { mode: "session", uid: 1000 };
+const system: Policy = { mode: "system" };
+const unix = (uid: number): Caller => ({ kind: "unix", uid, gid: uid, pid: 9 });
+const vm = (proven: boolean): Caller => ({ kind: "vm", vmId: "a", channel: "vsock", proven });
+const runner: Caller = { kind: "runner", uid: 65534, vmId: "a" };
+
+function verdict(policy: Policy, caller: Caller, operation: Operation, vmId?: string): string {
+  try {
+    authorise(policy, caller, operation, vmId);
+    return "yes";
+  } catch (error) {
+    if (error instanceof HatchwayError) return error.code;
+    throw error;
+  }
+}
+
+/** The operations that end in something else than "forbidden", with what they end in. */
+function allowed(policy: Policy, caller: Caller, vmId?: string): Record<string, string> {
+  const all = operations.map((operation) => [operation, verdict(policy, caller, operation, vmId)] as const);
+  return Object.fromEntries(all.filter(([, code]) => code !== "forbidden"));
+}
+
+const everything = Object.fromEntries(operations.map((operation) => [operation, "yes"]));
+
+test("its own user, root and the process itself may do everything in a session", ({ expect }) => {
+  expect(complete).toBe(true);
+  expect(allowed(session, unix(1000))).toEqual(everything);
+  expect(allowed(session, unix(0))).toEqual(everything);
+  expect(allowed(session, { kind: "embedded", uid: 1000, purpose: "test" })).toEqual(everything);
+});
+
+test("another user may do nothing in a session", ({ expect }) => {
+  for (const uid of [1001, 65534, 4_294_967_295]) expect(allowed(session, unix(uid), "a")).toEqual({});
+});
+
+test("whoever can open the socket may do everything in a system", ({ expect }) => {
+  expect(allowed(system, unix(1001))).toEqual(everything);
+});
+
+test.for([session, system])("a runner sees what is his vm's, and no other ($mode)", (policy, { expect }) => {
+  const his = { "vm.read": "yes", "grant.list": "yes", "bundle.resolve": "yes", "secret.disclose": "yes" };
+  expect(allowed(policy, runner, "a")).toEqual(his);
+  expect(allowed(policy, runner, "b")).toEqual({});
+  expect(allowed(policy, runner)).toEqual({});
+});
+
+test.for([session, system])("a guest that has proven itself fetches and confirms ($mode)", (policy, { expect }) => {
+  const its = { "bundle.resolve": "yes", "secret.disclose": "yes", "vm.claim": "yes", "vm.receipt": "yes" };
+  expect(allowed(policy, vm(true), "a")).toEqual(its);
+  expect(allowed(policy, vm(true), "b")).toEqual({});
+  expect(allowed(policy, vm(true))).toEqual({});
+});
+
+test.for([session, system])("a guest that has not may only claim ($mode)", (policy, { expect }) => {
+  const no = "unauthenticated";
+  const its = { "bundle.resolve": no, "secret.disclose": no, "vm.claim": "yes", "vm.receipt": no };
+  expect(allowed(policy, vm(false), "a")).toEqual(its);
+  expect(allowed(policy, vm(false), "b")).toEqual({});
+});
