@@ -1,5 +1,5 @@
 import { array, assert, property, string } from "fast-check";
-import { describe, test } from "vitest";
+import { describe, it } from "vitest";
 import { assignment, environmentProblem } from "#agent/envfile";
 
 /**
@@ -66,7 +66,7 @@ function readAsSystemd(text: string): Map<string, string> {
 }
 
 describe("an EnvironmentFile", () => {
-  test("gives systemd the value, whatever it is", ({ expect }) => {
+  it("gives systemd the value, whatever it is", ({ expect }) => {
     assert(
       property(array(string({ unit: "binary" }), { minLength: 1, maxLength: 5 }), (values) => {
         const clean = values.map((value) => value.replaceAll("\0", ""));
@@ -77,12 +77,12 @@ describe("an EnvironmentFile", () => {
     );
   });
 
-  test("quotes what shells and systemd would expand", ({ expect }) => {
+  it("quotes what shells and systemd would expand", ({ expect }) => {
     const value = Buffer.from("a\"b\\c$d`e\nf'g");
     expect(Buffer.from(assignment("X", value)).toString()).toBe('X="a\\"b\\\\c\\$d\\`e\nf\'g"\n');
   });
 
-  test("takes no value that systemd would refuse the whole file for", ({ expect }) => {
+  it("takes no value that systemd would refuse the whole file for", ({ expect }) => {
     expect(environmentProblem(Buffer.from("pässwörd\n"))).toBeUndefined();
     expect(environmentProblem(Buffer.from("a\0b"))).toContain("NUL");
     expect(environmentProblem(Buffer.from([0xc3, 0x28]))).toContain("UTF-8");

@@ -1,4 +1,4 @@
-import { describe, test } from "vitest";
+import { describe, it } from "vitest";
 import { asciiBytes } from "#protocol/json";
 import type { Connection } from "#agent/connection";
 import { encodeRequest, HeadReader, HttpClient, MAX_HEAD, type Head } from "#agent/http";
@@ -40,7 +40,7 @@ function answer(text: string, piece: number): { head: Head; body: string } {
 }
 
 describe.each([1, 2, 3, 7, 100_000])("an answer in pieces of %i bytes", (piece) => {
-  test("gives its status, headers and body", ({ expect }) => {
+  it("gives its status, headers and body", ({ expect }) => {
     const { head, body } = answer(
       'HTTP/1.1 200 OK\nContent-Length:  12 \nETag: "r"\nConnection: close\n\nhello, world',
       piece,
@@ -50,13 +50,13 @@ describe.each([1, 2, 3, 7, 100_000])("an answer in pieces of %i bytes", (piece) 
     expect(body).toBe("hello, world");
   });
 
-  test("without a body ends with its head", ({ expect }) => {
+  it("without a body ends with its head", ({ expect }) => {
     for (const status of ["204 No Content", "304 Not Modified"]) {
       expect(answer(`HTTP/1.1 ${status}\nDate: now\n\n`, piece).head.length).toBe(0);
     }
   });
 
-  test("is refused when it could be read in two ways", ({ expect }) => {
+  it("is refused when it could be read in two ways", ({ expect }) => {
     const hostile: [string, string][] = [
       ["HTTP/1.0 200 OK\nContent-Length: 0\n\n", "not the status line"],
       ["HTTP/1.1 100 Continue\n\n", "not the status line"],
@@ -73,24 +73,24 @@ describe.each([1, 2, 3, 7, 100_000])("an answer in pieces of %i bytes", (piece) 
   });
 });
 
-test("a head that does not end is refused at its limit", ({ expect }) => {
+it("a head that does not end is refused at its limit", ({ expect }) => {
   const reader = new HeadReader();
   reader.push(asciiBytes("HTTP/1.1 200 OK\r\nX: ".padEnd(MAX_HEAD, "x")));
   expect(() => reader.push(asciiBytes("x"))).toThrow("more than 8192 bytes");
 });
 
-test("bare line ends and control characters are refused", ({ expect }) => {
+it("bare line ends and control characters are refused", ({ expect }) => {
   for (const line of ["X: a\nY: b", "X: a\rY: b", "X: \0", "X: \u007f"]) {
     const bytes = Buffer.from(`HTTP/1.1 204 No Content\r\n${line}\r\n\r\n`, "latin1");
     expect(() => new HeadReader().push(bytes)).toThrow(/^http:/);
   }
 });
 
-test("bytes after an answer's end are refused", ({ expect }) => {
+it("bytes after an answer's end are refused", ({ expect }) => {
   expect(() => answer("HTTP/1.1 200 OK\nContent-Length: 1\n\nab", 1000)).toThrow("bytes after the answer's end");
 });
 
-test("a request states its host, credential and length, and holds no NUL", ({ expect }) => {
+it("a request states its host, credential and length, and holds no NUL", ({ expect }) => {
   const request = encodeRequest({
     method: "POST",
     path: "/v1/receipts/r",

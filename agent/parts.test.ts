@@ -1,4 +1,4 @@
-import { test } from "vitest";
+import { it } from "vitest";
 import { hasSwap, mountOf } from "#agent/mounts";
 import { changedEntries } from "#agent/onchange";
 import { parseAccounts } from "#agent/owner";
@@ -6,7 +6,7 @@ import { encodeReceipt, MAX_RECEIPT, type Receipt } from "#agent/receipt";
 import { EchoFinder } from "#agent/resync";
 import type { Manifest } from "#protocol/manifest";
 
-test("the mount of a path is the longest above it, of equals the last", ({ expect }) => {
+it("the mount of a path is the longest above it, of equals the last", ({ expect }) => {
   const info = [
     "21 1 254:1 / / rw shared:1 - ext4 /dev/vda1 rw",
     "25 21 0:22 / /run rw,nosuid shared:5 - tmpfs tmpfs rw,size=1k",
@@ -25,13 +25,13 @@ test("the mount of a path is the longest above it, of equals the last", ({ expec
   expect(mountOf(info, "/srv")?.type).toBe("ext4");
 });
 
-test("swap is what /proc/swaps lists below its heading", ({ expect }) => {
+it("swap is what /proc/swaps lists below its heading", ({ expect }) => {
   const heading = "Filename\t\t\t\tType\t\tSize\n";
   expect(hasSwap(heading)).toBe(false);
   expect(hasSwap(`${heading}/dev/vda2 partition 1\n`)).toBe(true);
 });
 
-test("accounts are read by their first line, broken lines passed over", ({ expect }) => {
+it("accounts are read by their first line, broken lines passed over", ({ expect }) => {
   const table = parseAccounts("root:x:0:0::/root:/bin/sh\n# note\nbad:x:-1:\nweb:x:33:33:\nweb:x:34:34:\nno-id:x\n");
   expect([...table]).toEqual([
     ["root", 0],
@@ -39,7 +39,7 @@ test("accounts are read by their first line, broken lines passed over", ({ expec
   ]);
 });
 
-test("a receipt keeps within its limit and prints nothing that it should not", ({ expect }) => {
+it("a receipt keeps within its limit and prints nothing that it should not", ({ expect }) => {
   const refused = Array.from({ length: 500 }, (_, index) => ({
     name: `secret-${index}`,
     reason: "a\u001b reason ".repeat(40),
@@ -52,7 +52,7 @@ test("a receipt keeps within its limit and prints nothing that it should not", (
   expect(read.refused[0]?.reason).toBe("a? reason ".repeat(20));
 });
 
-test("an echo is found behind anything that came before it", ({ expect }) => {
+it("an echo is found behind anything that came before it", ({ expect }) => {
   const opening = Buffer.from(`\0${"0123456789abcdef".repeat(2)}\n`);
   const other = Buffer.from(`\0${"0".repeat(32)}\n`);
   const befores = [
@@ -87,7 +87,7 @@ const manifest = (...entries: Manifest["entries"]): Manifest => ({
   entries,
 });
 
-test("entries act on a change when their version is new, and not otherwise", ({ expect }) => {
+it("entries act on a change when their version is new, and not otherwise", ({ expect }) => {
   const before = manifest(entry("same", 1), entry("changed", 1), entry("quiet", 1, false), entry("gone", 1));
   const after = manifest(entry("same", 1), entry("changed", 2), entry("quiet", 2, false), entry("new", 1));
   expect(changedEntries(before, after).map(({ name }) => name)).toEqual(["changed", "new"]);

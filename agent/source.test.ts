@@ -1,7 +1,7 @@
-import { test } from "vitest";
+import { it } from "vitest";
 import { formatSource, parseSource } from "#agent/source";
 
-test("a source is read and written back", ({ expect }) => {
+it("a source is read and written back", ({ expect }) => {
   for (const text of [
     "virtio-serial:org.hatchway.0",
     "vsock:2:5107",
@@ -13,7 +13,7 @@ test("a source is read and written back", ({ expect }) => {
   }
 });
 
-test("a source that is none is refused with what it should be", ({ expect }) => {
+it("a source that is none is refused with what it should be", ({ expect }) => {
   const cases: [string, string][] = [
     ["", "should be one of virtio-serial:NAME, vsock:CID:PORT, unix:PATH"],
     ["http://x", "should be one of"],

@@ -1,8 +1,8 @@
 import { assert, property, string, uint8Array } from "fast-check";
-import { test } from "vitest";
+import { it } from "vitest";
 import { decodeUtf8, encodeUtf8, hex, isUtf8, printable } from "#agent/text";
 
-test("UTF-8 is what Node makes of it, both ways", ({ expect }) => {
+it("UTF-8 is what Node makes of it, both ways", ({ expect }) => {
   assert(
     property(string({ unit: "binary" }), (text) => {
       expect(Buffer.from(encodeUtf8(text))).toEqual(Buffer.from(text));
@@ -11,7 +11,7 @@ test("UTF-8 is what Node makes of it, both ways", ({ expect }) => {
   );
 });
 
-test("bytes are UTF-8 exactly when Node's strict decoder takes them", ({ expect }) => {
+it("bytes are UTF-8 exactly when Node's strict decoder takes them", ({ expect }) => {
   const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   const accepted = (bytes: Uint8Array): boolean => {
     try {
@@ -38,7 +38,7 @@ test("bytes are UTF-8 exactly when Node's strict decoder takes them", ({ expect 
   }
 });
 
-test("hex and printable", ({ expect }) => {
+it("hex and printable", ({ expect }) => {
   expect(hex(Uint8Array.from([0, 15, 255]))).toBe("000fff");
   expect(printable("a\u001b[31mb\nc", 6)).toBe("a?[31m");
 });

@@ -1,7 +1,7 @@
-import { test } from "vitest";
+import { it } from "vitest";
 import { parseUsage } from "#agent/usage";
 
-test("commands and flags", ({ expect }) => {
+it("commands and flags", ({ expect }) => {
   const place = { root: "/run/hatchway", mount: true };
   expect(parseUsage(["sync"])).toEqual({ kind: "sync", ...place });
   expect(parseUsage(["secrets", "sync", "--from", "unix:/x", "--no-mount"])).toEqual({
@@ -27,7 +27,7 @@ test("commands and flags", ({ expect }) => {
   }
 });
 
-test("what is not known is refused by its name", ({ expect }) => {
+it("what is not known is refused by its name", ({ expect }) => {
   const cases: [string[], string][] = [
     [["fetch"], 'unknown command "fetch"'],
     [["secrets", "run"], 'unknown command "secrets run"'],

@@ -44,6 +44,9 @@ export async function openFolder(path: string, runner: Runner): Promise<void> {
   await chmod(path, 0o1770);
 }
 
+/** Connections to one socket of a runner at a time, at most: he cannot take descriptors away from other VMs. */
+const MAX_CONNECTIONS = 64;
+
 /**
  * Listens on a unix socket that only `runner` can connect to, in a closed folder. A connection of anybody else, root
  * excepted, is ended before a byte is read.
@@ -52,10 +55,10 @@ export async function bindForRunner(path: string, runner: Runner, accept: (socke
   checkSocketPath(path);
   await rm(path, { force: true });
   const server = createServer((socket) => {
-    const { uid } = peerCredentials(descriptorOf(socket));
-    if (uid === runner.uid || uid === 0) accept(socket);
+    if (isFor(runner, socket)) accept(socket);
     else socket.destroy();
   });
+  server.maxConnections = MAX_CONNECTIONS;
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     server.listen(path, () => {
@@ -63,9 +66,22 @@ export async function bindForRunner(path: string, runner: Runner, accept: (socke
       resolve();
     });
   });
+  // A connection that could not be accepted, for want of descriptors, is its own client's loss.
+  server.on("error", () => undefined);
   await chmod(path, 0o600);
   if (runner.uid !== ownUid()) await lchown(path, runner.uid, runner.gid);
   return server;
+}
+
+/** Whom the kernel cannot name, for one a process of a pid namespace that we do not see, is nobody. */
+function isFor(runner: Runner, socket: Socket): boolean {
+  try {
+    const { uid } = peerCredentials(descriptorOf(socket));
+    return uid === runner.uid || uid === 0;
+  } catch (error) {
+    if (error instanceof HatchwayError) return false;
+    throw error;
+  }
 }
 
 export function closeServer(server: Server): Promise<void> {

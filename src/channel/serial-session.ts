@@ -9,9 +9,17 @@ import type { Socket } from "node:net";
 import { Duplex } from "node:stream";
 
 const OPENING_SIZE = 34;
+const NUL = Buffer.alloc(1);
 const OPENING = /^\0[0-9a-f]{32}\n$/;
 /** Bytes that a session may leave unread; a guest sends one small request and waits, so more is not a conversation. */
 const MAX_UNREAD = 65_536;
+
+/** Writes, and listens no more until it is out: a guest that does not read cannot ask for more to be queued. */
+function send(port: Socket, bytes: Buffer, done?: (error?: Error | null) => void): void {
+  if (port.write(bytes, done) || port.isPaused()) return;
+  port.pause();
+  port.once("drain", () => port.resume());
+}
 
 /** One session, as a stream that an http.Server can serve. Ending it leaves the port open. */
 class SerialStream extends Duplex {
@@ -27,7 +35,7 @@ class SerialStream extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: string, done: (error?: Error | null) => void): void {
-    this.#port.write(chunk, done);
+    send(this.#port, chunk, done);
   }
 }
 
@@ -52,10 +60,10 @@ export function serveSessions(port: Socket, open: (stream: Duplex) => void): voi
     for (let rest = chunk; rest.length > 0;) {
       if (opening) {
         const part = rest.subarray(0, OPENING_SIZE - opening.length);
-        const nul = part.indexOf(0);
-        // A NUL inside an opening begins another one.
+        // A NUL inside an opening begins another one; of several it is the last that can come to something.
+        const nul = part.lastIndexOf(0);
         if (nul >= 0) {
-          opening = Buffer.alloc(1);
+          opening = NUL;
           rest = rest.subarray(nul + 1);
           continue;
         }
@@ -64,7 +72,7 @@ export function serveSessions(port: Socket, open: (stream: Duplex) => void): voi
         if (opening.length < OPENING_SIZE) continue;
         if (OPENING.test(opening.toString("latin1"))) {
           session = new SerialStream(port);
-          port.write(opening);
+          send(port, opening);
           open(session);
         }
         opening = undefined;
@@ -74,7 +82,7 @@ export function serveSessions(port: Socket, open: (stream: Duplex) => void): voi
       take(Buffer.from(nul < 0 ? rest : rest.subarray(0, nul)));
       if (nul < 0) return;
       end();
-      opening = Buffer.alloc(1);
+      opening = NUL;
       rest = rest.subarray(nul + 1);
     }
   });

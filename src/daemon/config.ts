@@ -29,9 +29,10 @@ export function parseConfig(path: string, text: string): Config {
     new HatchwayError("invalid", `"${path}", line ${lines.linePos(offset).line}: ${problem}`);
   const [error] = document.errors;
   if (error) throw wrong(error.pos[0], error.code.toLowerCase().replaceAll("_", " "));
-  if (document.contents === null) return config;
-  if (!isMap(document.contents)) throw wrong(0, "not a mapping of keys to values");
-  for (const { key, value } of document.contents.items) {
+  const { contents } = document;
+  if (contents === null || (isScalar(contents) && contents.value === null)) return config;
+  if (!isMap(contents)) throw wrong(0, "not a mapping of keys to values");
+  for (const { key, value } of contents.items) {
     const at = isScalar(key) ? (key.range?.[0] ?? 0) : 0;
     const name = isScalar(key) ? String(key.value) : "?";
     const setting = isScalar(value) ? value.value : undefined;

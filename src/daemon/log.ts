@@ -21,8 +21,7 @@ export class DaemonLog {
   write(text: string): void {
     const line = `${new Date().toISOString()} ${stripControl(text).replaceAll("\n", " | ")}\n`;
     if (this.#echo) process.stderr.write(line);
-    for (const follower of this.#followers) follower(line);
-    this.#writing = this.#writing.then(() => this.#append(line));
+    this.#writing = this.#writing.then(() => this.#tell(line));
   }
 
   /** An error with its causes. What is not a HatchwayError is a fault of ours, so its stack is told too. */
@@ -37,6 +36,10 @@ export class DaemonLog {
 
   async tail(lines: number): Promise<string> {
     await this.#writing;
+    return this.#read(lines);
+  }
+
+  async #read(lines: number): Promise<string> {
     const text = (await readWhole(`${this.#path}.1`)) + (await readWhole(this.#path));
     const all = text.split("\n").slice(0, -1);
     if (lines <= 0) return "";
@@ -55,10 +58,19 @@ export class DaemonLog {
       wake?.();
     };
     const abort = (): void => wake?.();
-    this.#followers.add(follower);
     signal.addEventListener("abort", abort);
     try {
-      yield await this.tail(lines);
+      // Between two lines, so that none is missed and none is there twice.
+      const before = this.#writing.then(async () => {
+        const text = await this.#read(lines);
+        this.#followers.add(follower);
+        return text;
+      });
+      this.#writing = before.then(
+        () => undefined,
+        () => undefined,
+      );
+      yield await before;
       while (!signal.aborted) {
         const line = queue.shift();
         if (line !== undefined) yield line;
@@ -76,6 +88,12 @@ export class DaemonLog {
 
   async close(): Promise<void> {
     await this.#writing;
+  }
+
+  /** A follower has no line before the file has it. */
+  async #tell(line: string): Promise<void> {
+    await this.#append(line);
+    for (const follower of this.#followers) follower(line);
   }
 
   async #append(line: string): Promise<void> {

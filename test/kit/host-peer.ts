@@ -59,6 +59,8 @@ export class HostPeer {
   /** Answers to GET /v1/bundle are cut after so many bytes, and the connection closed. */
   cutAfter: number | undefined;
   mountRoot = "/run/hatchway/secrets";
+  /** Answers GET /v1/bundle in place of the bundle that was set. */
+  body: Uint8Array | undefined;
   /** Names of entries whose values are left out of the next answer, against the protocol. */
   withheld: string[] = [];
 
@@ -177,7 +179,7 @@ export class HostPeer {
       response.writeHead(304).end();
       return;
     }
-    const tar = this.tar(have);
+    const tar = this.body ?? this.tar(have);
     response.writeHead(200, {
       "content-type": "application/x-tar",
       "content-length": tar.length,

@@ -1,7 +1,7 @@
 // Facts about the compiled agent as a file and as a process.
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, test } from "vitest";
+import { afterEach, beforeEach, describe, it } from "vitest";
 import { AARCH64, COMPILED, ended, GuestNamespace } from "#test/kit/guest-namespace";
 import { env, file, HostPeer, type Given } from "#test/kit/host-peer";
 
@@ -28,7 +28,7 @@ function programHeaders(elf: Buffer): { type: number; flags: number }[] {
 describe.each([COMPILED, AARCH64])("the agent's file, $name", ({ command }) => {
   const path = command.at(-1) ?? "";
 
-  test("is one static position-independent file of at most 700 KiB, hardened", ({ expect }) => {
+  it("is one static position-independent file of at most 700 KiB, hardened", ({ expect }) => {
     const elf = readFileSync(path);
     expect(elf.length).toBeLessThanOrEqual(700 * KIB);
     expect(elf.readUInt16LE(16)).toBe(ET_DYN);
@@ -59,7 +59,7 @@ describe.each([COMPILED, AARCH64])("the agent's file, $name", ({ command }) => {
       await guest.close();
     });
 
-    test("installs a bundle", async ({ expect }) => {
+    it("installs a bundle", async ({ expect }) => {
       host.set(file("a", "value", { mode: "0440", user: 7 }), env("b", "B_TOKEN", "b"));
       expect((await guest.run([...command, "sync", "--from", from])).stdout).toBe("2 secrets, revision e1.g1.1\n");
       host.set(file("a", "value", { mode: "0440", user: 7 }));
@@ -72,7 +72,7 @@ describe.each([COMPILED, AARCH64])("the agent's file, $name", ({ command }) => {
 const entries = (last: string): Given[] =>
   Array.from({ length: 4096 }, (_, index) => file(`${index}`.padStart(100, "n"), index === 4095 ? last : "value"));
 
-test("a bundle of the most entries is installed, and one of them changed", async ({ expect }) => {
+it("a bundle of the most entries is installed, and one of them changed", async ({ expect }) => {
   const guest = await GuestNamespace.open();
   const host = new HostPeer();
   const socket = join(guest.outside, "api");
@@ -87,7 +87,7 @@ test("a bundle of the most entries is installed, and one of them changed", async
   await guest.close();
 });
 
-test("the waiting agent takes at most 2 MB", async ({ expect }) => {
+it("the waiting agent takes at most 2 MB", async ({ expect }) => {
   const guest = await GuestNamespace.open();
   const host = new HostPeer();
   const socket = join(guest.outside, "api");

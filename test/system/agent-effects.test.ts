@@ -2,7 +2,7 @@
 import { once } from "node:events";
 import { existsSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, test } from "vitest";
+import { afterEach, beforeEach, describe, it } from "vitest";
 import { COMPILED, GuestNamespace, ON_NODE, type Ended } from "#test/kit/guest-namespace";
 import { file, HostPeer, type Given } from "#test/kit/host-peer";
 
@@ -34,7 +34,7 @@ describe.each([COMPILED, ON_NODE])("effects of hatchway-agent, $name", ({ comman
   const refusals = (): string[] =>
     (host.receipts.at(-1)?.refused ?? []).map(({ name, reason }) => `${name}: ${reason}`);
 
-  test("a link leads into the set, follows it, and goes with its grant", async ({ expect }) => {
+  it("a link leads into the set, follows it, and goes with its grant", async ({ expect }) => {
     guest.shell("mkdir -p /run/app/tls");
     host.mountRoot = "/run/secrets";
     host.set(file("key", "k", { link: "/run/app/tls/key.pem" }), file("other", "o", { link: "/run/app/other" }));
@@ -53,7 +53,7 @@ describe.each([COMPILED, ON_NODE])("effects of hatchway-agent, $name", ({ comman
     expect(refusals()).toEqual([]);
   });
 
-  test("a link is made only where nobody but root has a say, and replaces nothing foreign", async ({ expect }) => {
+  it("a link is made only where nobody but root has a say, and replaces nothing foreign", async ({ expect }) => {
     guest.shell(`
       mkdir -p /run/safe /run/open /run/theirs/deep; chmod 1777 /run/open; chown 1000 /run/theirs
       ln -s /run/safe /run/symlink; echo precious > /run/safe/file; ln -s /etc/passwd /run/safe/passwd`);
@@ -80,7 +80,7 @@ describe.each([COMPILED, ON_NODE])("effects of hatchway-agent, $name", ({ comman
     ).toBe("precious\ng/etc/passwd\n/run/open:\n\n/run/theirs/deep:\n");
   });
 
-  test("a folder swapped for a symlink under the agent never leads it astray", async ({ expect }) => {
+  it("a folder swapped for a symlink under the agent never leads it astray", async ({ expect }) => {
     guest.shell("mkdir -p /run/swap/real /run/target; chmod 755 /run/target");
     // Root's own processes may race too: then the link lands where the folder is, or nowhere.
     const swapper = guest.start([
@@ -97,7 +97,7 @@ describe.each([COMPILED, ON_NODE])("effects of hatchway-agent, $name", ({ comman
     expect(guest.shell("ls -A /run/target")).toBe("");
   });
 
-  test("an action runs once after a change, not at first, and its failure is reported", async ({ expect }) => {
+  it("an action runs once after a change, not at first, and its failure is reported", async ({ expect }) => {
     guest.shell(`printf '#!/bin/sh\\necho "$# $1 $(cat ${SET}/a)" >> /run/log\\n' > /run/hook; chmod 755 /run/hook`);
     const exec = { exec: ["/run/hook", "word"] };
     const on = (value: string): void =>
@@ -118,7 +118,7 @@ describe.each([COMPILED, ON_NODE])("effects of hatchway-agent, $name", ({ comman
     expect(refusals()).toEqual(['c: on change: "/bin/false" ended with exit code 1']);
   });
 
-  test("a signal reaches the process of a pid file whose writer may send it", async ({ expect }) => {
+  it("a signal reaches the process of a pid file whose writer may send it", async ({ expect }) => {
     const waiter = guest.start(["sh", "-c", "trap 'echo hup; exit 0' HUP; echo up; while :; do sleep 0.02; done"]);
     let heard = "";
     waiter.stdout?.on("data", (chunk: Buffer) => (heard += chunk.toString()));

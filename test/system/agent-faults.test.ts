@@ -3,10 +3,12 @@ import { once } from "node:events";
 import { closeSync, constants, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { afterEach, beforeEach, describe, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, it } from "vitest";
 import { parseManifest } from "#protocol/manifest";
 import { COMPILED, ended, GuestNamespace, ON_NODE, type Ended } from "#test/kit/guest-namespace";
 import { env, file, HostPeer, type Given } from "#test/kit/host-peer";
+import { readBundle } from "#test/kit/bundle";
+import { bundleVectors } from "#test/kit/vectors";
 
 const SET = "/run/hatchway/secrets";
 const FILES = 30;
@@ -23,6 +25,46 @@ function generation(number: number): Given[] {
 function counter(revision: string): number {
   return Number(revision.split(".").at(-1));
 }
+
+describe("hatchway-agent, compiled, given the bundle vectors", () => {
+  let guest: GuestNamespace;
+  let host: HostPeer;
+
+  beforeAll(async () => {
+    guest = await GuestNamespace.open();
+    host = new HostPeer();
+    await host.listen(join(guest.outside, "api"));
+  });
+  afterAll(async () => {
+    await host.close();
+    await guest.close();
+  });
+
+  const sync = (): Promise<Ended> =>
+    guest.run([...COMPILED.command, "sync", "--from", `unix:${join(guest.outside, "api")}`]);
+
+  for (const { file: name, outcome, rule, about, files, bytes } of bundleVectors()) {
+    it(`gives the right verdict on ${name}: ${about}`, async ({ expect }) => {
+      host.body = bytes;
+      const before = guest.listing(SET);
+      const { code, stdout, stderr } = await sync();
+      const { manifest } = readBundle([bytes]);
+      if (outcome === "ok" && manifest?.entries.length !== files?.length) {
+        // Well formed, but it counts on values that this guest has never had.
+        expect(stderr).toBe("error: the host's answer leaves out values that this guest does not have\n");
+      } else if (outcome === "ok") {
+        expect(stdout).toMatch(/^[0-9]+ secrets?, revision /);
+        const sizes = guest.listing(SET).map((line) => line.split(" ").slice(3));
+        if (stderr === "") for (const one of files ?? []) expect(sizes).toContainEqual([`${one.size}`, one.path]);
+      } else {
+        expect([code, stdout]).toEqual([1, ""]);
+        expect(stderr).toContain(rule);
+        expect(stderr).toMatch(/^[ -~]+\n$/);
+        expect(guest.listing(SET)).toEqual(before);
+      }
+    });
+  }
+});
 
 describe.each([
   { ...COMPILED, rounds: 120, cuts: 60 },
@@ -69,7 +111,7 @@ describe.each([
     }
   }
 
-  test("killed at any moment, it leaves the old set or the new one", async ({ expect }) => {
+  it("killed at any moment, it leaves the old set or the new one", async ({ expect }) => {
     host.set(...generation(0));
     await sync();
     host.set(...generation(1));
@@ -102,7 +144,7 @@ describe.each([
     expect(look()?.revision).toBe(host.revision);
   });
 
-  test("a reader by descriptor never sees a mix while sets follow each other", async ({ expect }) => {
+  it("a reader by descriptor never sees a mix while sets follow each other", async ({ expect }) => {
     host.set(...generation(1));
     const child = guest.start(argv("run"));
     const output = ended(child);
@@ -123,7 +165,7 @@ describe.each([
     expect((await output).code).toBe(0);
   });
 
-  test("an answer that ends early changes nothing, wherever it ends", async ({ expect }) => {
+  it("an answer that ends early changes nothing, wherever it ends", async ({ expect }) => {
     host.set(...generation(1));
     await sync();
     const before = guest.listing(SET);
@@ -140,7 +182,7 @@ describe.each([
     expect(look()?.generations).toEqual(new Set(["generation 2"]));
   });
 
-  test("an answer that leaves out a value is asked for again, then refused", async ({ expect }) => {
+  it("an answer that leaves out a value is asked for again, then refused", async ({ expect }) => {
     host.set(file("a", "1"), file("b", "1"));
     host.withheld = ["b"];
     expect((await sync()).stderr).toBe("error: the host's answer leaves out values that this guest does not have\n");
@@ -148,7 +190,7 @@ describe.each([
     expect(host.requests.filter((line) => line.includes("/v1/bundle"))).toHaveLength(2);
   });
 
-  test("what a killed agent left is removed, and a folder that is no set is replaced", async ({ expect }) => {
+  it("what a killed agent left is removed, and a folder that is no set is replaced", async ({ expect }) => {
     host.set(file("a", "1"));
     await sync();
     guest.shell("mkdir -p /run/hatchway/.agent/next-1234/x; echo v > /run/hatchway/.agent/next-1234/x/y");
@@ -163,7 +205,7 @@ describe.each([
     expect(guest.listing(SET)).toContain("600 0 0 1 a");
   });
 
-  test("a value that is retired is overwritten unless someone has it open", async ({ expect }) => {
+  it("a value that is retired is overwritten unless someone has it open", async ({ expect }) => {
     host.set(file("open", "before"), file("closed", "before"));
     await sync();
     const held = openSync(guest.path(`${SET}/open`), "r");
@@ -177,7 +219,7 @@ describe.each([
     closeSync(witness);
   });
 
-  test("the environment of one revision is given to exec, also while another comes", async ({ expect }) => {
+  it("the environment of one revision is given to exec, also while another comes", async ({ expect }) => {
     host.set(env("a", "A_TOKEN", "1"), env("b", "B_TOKEN", "1"));
     await sync();
     host.set(env("a", "A_TOKEN", "2"), env("b", "B_TOKEN", "2"));
