@@ -76,11 +76,11 @@ export async function getSecret({ vault }: Parts, { caller, name, request, respo
 export async function claim({ vault }: Parts, { caller, request, response }: Asked): Promise<void> {
   const body = await readBody(request);
   const key = parseClaim(body);
-  body.fill(0);
   try {
     await vault.claim(caller, key);
   } finally {
     key.fill(0);
+    body.fill(0);
   }
   response.writeHead(200, { "content-length": 0 }).end();
 }
@@ -128,6 +128,7 @@ async function readBody(request: IncomingMessage): Promise<Buffer> {
   let at = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     chunk.copy(body, at);
+    chunk.fill(0);
     at += chunk.length;
   }
   if (at !== length) throw new HatchwayError("invalid", "the body ended early");

@@ -8,7 +8,7 @@ import { route, type GuestRequest, type Parts } from "#guest/routes";
 const MAX_CONNECTIONS = 32;
 /** Milliseconds for the header of a request, and for its body. */
 const REQUEST_TIMEOUT = 5_000;
-/** Milliseconds that an idle connection is kept: longer than the longest wait. */
+/** Milliseconds that a connection is kept on which nothing moves, in or out: longer than the longest wait. */
 const IDLE_TIMEOUT = 75_000;
 
 /**
@@ -20,6 +20,8 @@ export class GuestServer {
   readonly #http: Server;
   readonly #identities = new WeakMap<Duplex, GuestIdentity>();
   readonly #streams = new Map<string, Set<Duplex>>();
+  /** Streams with an answer that is not out yet. */
+  readonly #busy: WeakSet<Duplex> = new WeakSet();
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -32,6 +34,7 @@ export class GuestServer {
       insecureHTTPParser: false,
       requireHostHeader: true,
     });
+    this.#http.timeout = IDLE_TIMEOUT;
     this.#http.on("request", (request, response) => void this.#serve(request, response));
     this.#http.on("clientError", (error: NodeJS.ErrnoException, stream) => refuse(stream, error));
     // Both would otherwise be answered by Node: neither has a place here.
@@ -71,10 +74,20 @@ export class GuestServer {
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const stream: Duplex = request.socket;
+    if (this.#busy.has(stream)) {
+      // One request at a time: else some hundred bytes would have us hold a value for each of many.
+      stream.destroy();
+      return;
+    }
+    this.#busy.add(stream);
     const gone = new AbortController();
-    response.once("close", () => gone.abort());
+    response.once("close", () => {
+      this.#busy.delete(stream);
+      gone.abort();
+    });
     try {
-      const identity = this.#identities.get(request.socket);
+      const identity = this.#identities.get(stream);
       if (!identity) throw new HatchwayError("internal", "a stream without an identity");
       const asked: GuestRequest = { identity, request, response, gone: gone.signal };
       await route(this.#parts, asked);
