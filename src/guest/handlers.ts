@@ -106,16 +106,17 @@ function bundleQuery(query: string): { have: string | undefined; wait: number } 
 /** Resolves when the bytes are out, so that they may be wiped; rejects when the guest has gone away. */
 function write(response: ServerResponse, bytes: Uint8Array): Promise<void> {
   return new Promise((resolve, reject) => {
-    const gone = (): void => reject(new HatchwayError("unavailable", "the guest went away"));
+    const gone = (cause?: Error): void => reject(new HatchwayError("unavailable", "the guest went away", { cause }));
     if (response.destroyed || bytes.length === 0) {
       if (response.destroyed) gone();
       else resolve();
       return;
     }
-    response.once("close", gone);
+    const closed = (): void => gone();
+    response.once("close", closed);
     response.write(bytes, (error) => {
-      response.off("close", gone);
-      if (error) reject(error);
+      response.off("close", closed);
+      if (error) gone(error);
       else resolve();
     });
   });
