@@ -1,4 +1,5 @@
 import { defineConfig, type ViteUserConfig } from "vitest/config";
+import { Counts } from "./test/kit/counts.ts";
 
 // Three projects, by what they need: `unit` needs nothing but Node; `system` starts daemons, sockets and other
 // processes; `vm` boots real virtual machines. `npm run check` runs the first, `scripts/test` runs all.
@@ -14,8 +15,11 @@ const project = (name: string, include: string[], timeout: number) => ({
   },
 });
 
+const counts = process.env["HATCHWAY_TEST_COUNTS"];
+
 const config: ViteUserConfig = defineConfig({
   test: {
+    reporters: counts === undefined ? ["default"] : ["default", new Counts(counts)],
     projects: [
       project("unit", ["{protocol,src,agent}/**/*.test.ts"], 20_000),
       project("system", ["test/system/**/*.test.ts"], 60_000),

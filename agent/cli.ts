@@ -1,21 +1,24 @@
 // From a command line to an exit code.
 import { asciiBytes } from "#protocol/json";
+import { poll } from "./stream.ts";
 import { AgentError, isFault, reason } from "./error.ts";
 import { become } from "./exec.ts";
 import { Host } from "./host.ts";
 import { lockHolder, takeLock } from "./lock.ts";
 import { syncOnce } from "./once.ts";
-import { AGENT_VERSION, type Refusal } from "./receipt.ts";
+import { AGENT_VERSION, summary, type Refusal } from "./receipt.ts";
 import { openRoot, type Root } from "./root.ts";
 import { run } from "./run.ts";
 import { openSet } from "./set.ts";
 import { detectSource, parseSource } from "./source.ts";
 import { readStatus, type Status } from "./status.ts";
-import { SysError, type Sys } from "./sys.ts";
+import { HERE, SysError, type Sys } from "./sys.ts";
 import { decodeUtf8, encodeUtf8 } from "./text.ts";
 import { parseUsage, type Command, type Place } from "./usage.ts";
-import { writeAll } from "./tree.ts";
+import { statOrNone, writeAll } from "./tree.ts";
 import { ProtocolError } from "#protocol/error";
+
+const LOOK_MS = 20;
 
 /** Does what the arguments say; the exit code. */
 export function main(sys: Sys): number {
@@ -38,7 +41,7 @@ function perform(sys: Sys, command: Command): number {
       print(sys, `hatchway-agent ${AGENT_VERSION}\n`);
       return 0;
     case "status":
-      return showStatus(sys, openRoot(sys, command.root, false), command.json);
+      return showStatus(sys, command.root, command.json);
     case "sync":
       return sync(sys, open(sys, command), command);
     case "run":
@@ -62,7 +65,7 @@ function sync(sys: Sys, root: Root, place: Place): number {
   const log = (line: string): void => complain(sys, line);
   const { secrets, revision, refused } = syncOnce(sys, root, () => hostOf(sys, root, place), log);
   for (const refusal of refused) complain(sys, refusalLine(refusal));
-  print(sys, `${secrets} ${secrets === 1 ? "secret" : "secrets"}, revision ${revision}\n`);
+  print(sys, `${summary(secrets, revision)}\n`);
   return 0;
 }
 
@@ -71,9 +74,13 @@ function runUntilStopped(sys: Sys, place: Place): number {
   const host = hostOf(sys, root, place);
   // Before the lock says that we run: from then on others send us SIGHUP.
   sys.catchSignals();
-  if (!takeLock(sys, root, "run")) {
+  while (!takeLock(sys, root, "run")) {
     const holder = lockHolder(sys, root);
-    throw new AgentError("machine", `another hatchway-agent is at work here${holder ? `, process ${holder.pid}` : ""}`);
+    if (holder?.role === "run") {
+      throw new AgentError("machine", `another hatchway-agent runs here already, process ${holder.pid}`);
+    }
+    // A sync that someone has started is soon done.
+    poll(sys, -1, 0, LOOK_MS);
   }
   run(sys, root, host, (line) => complain(sys, `hatchway-agent: ${line}`));
   return 0;
@@ -93,8 +100,11 @@ function exec(sys: Sys, command: Command & { kind: "exec" }): number {
   return become(sys, root, sys.args().slice(command.first), (line) => complain(sys, `error: ${line}`));
 }
 
-function showStatus(sys: Sys, root: Root, json: boolean): number {
-  const status = readStatus(sys, root);
+function showStatus(sys: Sys, path: string, json: boolean): number {
+  if (sys.geteuid() !== 0) throw new AgentError("machine", "hatchway-agent must run as root");
+  // To look changes nothing: the root is opened only where an agent has made it.
+  const there = statOrNone(sys, HERE, `${path}/.agent`) !== undefined;
+  const status = there ? readStatus(sys, openRoot(sys, path, false)) : undefined;
   if (!status) throw new AgentError("machine", "no hatchway-agent has run here yet");
   const { begun: _begun, done: _done, ...shown } = status;
   print(sys, json ? `${JSON.stringify(shown)}\n` : statusText(status));

@@ -16,6 +16,7 @@ import { assignment, environmentProblem } from "./envfile.ts";
 import type { Owners } from "./owner.ts";
 import { placesOf, variablePath, type Place } from "./place.ts";
 import type { Refusal } from "./receipt.ts";
+import { retire } from "./retire.ts";
 import { reuse } from "./reuse.ts";
 import type { Root } from "./root.ts";
 import { ENVIRONMENT_PATH, REFUSED_PATH, SET, type CurrentSet } from "./set.ts";
@@ -38,7 +39,7 @@ const PREFIX = "next-";
 
 /** Removes what a killed run left; only for the holder of the lock. */
 export function removeLeftovers(sys: Sys, root: Root): void {
-  for (const name of sys.readdir(root.agent)) if (name.startsWith(PREFIX)) removeTree(sys, root.agent, name);
+  for (const name of sys.readdir(root.agent)) if (name.startsWith(PREFIX)) retire(sys, root.agent, name);
 }
 
 export class Installation implements BundleSink {
@@ -130,13 +131,10 @@ export class Installation implements BundleSink {
   /** Puts the set in force. The folder's name under `.agent` that now holds the set before, if there was one. */
   commit(): string | undefined {
     const { fd, agent } = this.#root;
+    const replaces = statOrNone(this.#sys, fd, SET) !== undefined;
+    this.#sys.renameat(agent, this.#name, fd, SET, replaces ? RENAME_EXCHANGE : 0);
     this.#sys.close(this.#dir);
-    if (!statOrNone(this.#sys, fd, SET)) {
-      this.#sys.renameat(agent, this.#name, fd, SET, 0);
-      return undefined;
-    }
-    this.#sys.renameat(agent, this.#name, fd, SET, RENAME_EXCHANGE);
-    return this.#name;
+    return replaces ? this.#name : undefined;
   }
 
   /** Undoes all: nothing of it was ever visible. */

@@ -1,5 +1,5 @@
 // `hatchway-agent secrets sync`: by oneself, or by the `run` that is alive.
-import { AgentError } from "./error.ts";
+import { AgentError, isFault } from "./error.ts";
 import type { Host } from "./host.ts";
 import { removeLeftovers } from "./install.ts";
 import { lockHolder, takeLock } from "./lock.ts";
@@ -11,7 +11,8 @@ import { asFault, Synchroniser, type InForce } from "./sync.ts";
 import { failedWith, type Sys } from "./sys.ts";
 
 const SIGHUP = 1;
-const PATIENCE_MS = 60_000;
+/** Longer than the run may be busy with what is done on a change. */
+const PATIENCE_MS = 150_000;
 const LOOK_MS = 20;
 
 /** One synchronisation; the set in force afterwards. `host` is asked for only when nobody else does the work. */
@@ -67,7 +68,11 @@ function syncAlone(sys: Sys, root: Root, host: Host, log: (line: string) => void
     return inForce;
   } catch (thrown) {
     const fault = asFault(thrown);
-    writeStatus(sys, root, { ...before, reachable: false, problem: fault.message });
+    writeStatus(sys, root, {
+      ...before,
+      reachable: isFault(fault, "install", "host-answer", "claim-held"),
+      problem: fault.message,
+    });
     throw fault;
   } finally {
     host.close();

@@ -34,6 +34,11 @@ export function encodeReceipt(receipt: Receipt): Uint8Array {
   }
 }
 
+/** One line for people. */
+export function summary(secrets: number, revision: string): string {
+  return `${secrets} ${secrets === 1 ? "secret" : "secrets"}, revision ${revision}`;
+}
+
 /** Reads a list that the agent wrote itself. */
 export function parseRefusals(json: Json | undefined): Refusal[] {
   if (!Array.isArray(json)) throw new ProtocolError("refused: not an array");

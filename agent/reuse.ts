@@ -13,7 +13,7 @@ import { createFile, makeDirectories, openDirectory, readAll, statOrNone, using,
  * inode with the old one, and only from a file that nobody but root can have changed: an owner may have rewritten his.
  */
 export function reuse(sys: Sys, old: CurrentSet, entry: ManifestEntry, places: readonly Place[], next: Fd): boolean {
-  const before = old.manifest.entries.find(({ name }) => name === entry.name);
+  const before = old.byName.get(entry.name);
   if (!before || before.version !== entry.version || before.size !== entry.size) return false;
   const sources = [before.file?.path, before.env === undefined ? undefined : variablePath(before.env)];
   const paths = sources.filter((path) => path !== undefined);

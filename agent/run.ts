@@ -1,10 +1,11 @@
 // `hatchway-agent run`: one loop. It asks the host, which answers when something changes or after a while; installs; asks
 // again. Whatever goes wrong leaves the last good set in force and is tried again, later each time.
-import { reason, isFault, type AgentFault } from "./error.ts";
-import { poll } from "./connection.ts";
+import { isFault, reason, type AgentError, type AgentFault } from "./error.ts";
+import { poll } from "./stream.ts";
 import type { Host } from "./host.ts";
 import { removeLeftovers } from "./install.ts";
 import { Notifier } from "./notify.ts";
+import { summary } from "./receipt.ts";
 import type { Root } from "./root.ts";
 import { formatSource } from "./source.ts";
 import { readStatus, writeStatus, type Status } from "./status.ts";
@@ -13,17 +14,21 @@ import { ASKED_TO_STOP, ASKED_TO_SYNC, type Sys } from "./sys.ts";
 
 /** How long the host may hold an answer back. */
 const WAIT_SECONDS = 50;
-const FIRST_PAUSE_MS = 100;
-/** The longest pause, by what is wrong: a host that is gone is back soon; a full tmpfs or a foreign claim is not. */
-const LONGEST_PAUSE_MS: Record<AgentFault, number> = {
-  "host-gone": 5_000,
-  "host-answer": 30_000,
-  "claim-held": 60_000,
-  install: 60_000,
-  machine: 5_000,
-  interrupted: 0,
-  usage: 0,
+/**
+ * The pause after a first failure and the longest one, in ms; each is twice the one before. A host that is gone is back
+ * soon; a full tmpfs is not, and each attempt on a foreign claim is an alarm at the host.
+ */
+const PAUSES: Record<AgentFault, readonly [first: number, longest: number]> = {
+  "host-gone": [100, 5_000],
+  "host-answer": [100, 30_000],
+  "claim-held": [60_000, 60_000],
+  install: [1_000, 60_000],
+  machine: [100, 5_000],
+  interrupted: [0, 0],
+  usage: [0, 0],
 };
+/** After these the host has answered all the same. */
+const ANSWERED: ReadonlySet<AgentFault> = new Set<AgentFault>(["host-answer", "claim-held", "install"]);
 
 /** Runs until SIGTERM. The caller holds the lock and catches signals already. */
 export function run(sys: Sys, root: Root, host: Host, log: (line: string) => void): void {
@@ -42,7 +47,8 @@ class Loop {
   /** Whether a person or the start asks: the answer shall come at once. */
   #asked = true;
   #ready = false;
-  #pause = FIRST_PAUSE_MS;
+  /** The last pause after a failure, ms. */
+  #pause = 0;
 
   constructor(sys: Sys, root: Root, host: Host, log: (line: string) => void) {
     this.#sys = sys;
@@ -68,21 +74,21 @@ class Loop {
       this.#succeeded(inForce);
     } catch (thrown) {
       const fault = asFault(thrown);
-      if (fault.fault !== "interrupted") this.#failed(fault.message, LONGEST_PAUSE_MS[fault.fault]);
+      if (fault.fault !== "interrupted") this.#failed(fault);
     }
     return true;
   }
 
   #begin(): void {
     this.#asked = true;
-    this.#pause = FIRST_PAUSE_MS;
+    this.#pause = 0;
     this.#update({ begun: this.#status.begun + 1 });
   }
 
   #succeeded({ revision, secrets, refused, fresh }: InForce): void {
     const now = new Date().toISOString();
     const recovered = this.#status.problem !== "";
-    this.#pause = FIRST_PAUSE_MS;
+    this.#pause = 0;
     this.#update({
       revision,
       secrets,
@@ -92,25 +98,26 @@ class Loop {
       ...(fresh && { refused, applied: now }),
       ...this.#answered(),
     });
-    const summary = `${secrets} secrets, revision ${revision}`;
     if (fresh || recovered) {
-      this.#log(fresh ? summary : `the host is back; ${summary}`);
-      this.#notifier.status(summary);
+      const line = summary(secrets, revision);
+      this.#log(fresh ? line : `the host is back; ${line}`);
+      this.#notifier.status(line);
     }
     if (fresh) for (const refusal of refused) this.#log(`refused "${refusal.name}": ${refusal.reason}`);
     this.#becomeReady();
   }
 
-  #failed(problem: string, longest: number): void {
+  #failed({ message: problem, fault }: AgentError): void {
     if (problem !== this.#status.problem) {
       this.#log(problem);
       this.#notifier.status(problem);
     }
-    this.#update({ problem, reachable: false, ...this.#answered() });
+    this.#update({ problem, reachable: ANSWERED.has(fault), ...this.#answered() });
     // The last good set serves whoever waits for this agent.
     if (this.#status.revision !== "") this.#becomeReady();
-    this.#rest(Math.min(this.#pause, longest));
-    this.#pause = Math.min(this.#pause * 2, longest);
+    const [first, longest] = PAUSES[fault];
+    this.#pause = Math.min(Math.max(this.#pause * 2, first), longest);
+    this.#rest(this.#pause);
   }
 
   #answered(): Partial<Status> {

@@ -9,7 +9,7 @@
 //       env/secrets.env all variables, an EnvironmentFile
 import { MANIFEST_PATH } from "#protocol/bundle";
 import { parseJson } from "#protocol/json";
-import { MAX_MANIFEST_SIZE, parseManifest, type Manifest } from "#protocol/manifest";
+import { MAX_MANIFEST_SIZE, parseManifest, type Manifest, type ManifestEntry } from "#protocol/manifest";
 import { AgentError } from "./error.ts";
 import type { Owners } from "./owner.ts";
 import { isIntact, placesOf } from "./place.ts";
@@ -26,6 +26,7 @@ export const ENVIRONMENT_PATH = ".hatchway/env/secrets.env";
 export interface CurrentSet {
   fd: Fd;
   manifest: Manifest;
+  byName: ReadonlyMap<string, ManifestEntry>;
   refused: Refusal[];
 }
 
@@ -41,7 +42,7 @@ export function openSet(sys: Sys, root: Root): CurrentSet | undefined {
   try {
     const manifest = parseManifest(readFile(sys, fd, MANIFEST_PATH, MAX_MANIFEST_SIZE));
     const refused = parseRefusals(parseJson(readFile(sys, fd, REFUSED_PATH, MAX_MANIFEST_SIZE), "refused.json"));
-    return { fd, manifest, refused };
+    return { fd, manifest, byName: new Map(manifest.entries.map((entry) => [entry.name, entry])), refused };
   } catch (cause) {
     sys.close(fd);
     const path = `${root.path}/${SET}`;

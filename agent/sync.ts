@@ -95,14 +95,23 @@ export class Synchroniser {
     refused: readonly Refusal[],
     retired: string | undefined,
   ): InForce {
-    linkEnvironment(this.#sys, this.#root);
     const absent = new Set(refused.map(({ name }) => name));
-    const links = updateLinks(this.#sys, this.#root, manifest, absent);
+    const links = this.#link(manifest, absent);
     const changed = before ? changedEntries(before, manifest).filter(({ name }) => !absent.has(name)) : [];
     const all = [...refused, ...links, ...actOnChange(this.#sys, changed)];
     this.#report(manifest.revision, "applied", all);
     if (retired !== undefined) retire(this.#sys, this.#root.agent, retired);
     return { revision: manifest.revision, secrets: manifest.entries.length - absent.size, refused: all, fresh: true };
+  }
+
+  /** The set is in force already: what goes wrong with links is reported, and keeps nothing else from being done. */
+  #link(manifest: Manifest, absent: ReadonlySet<string>): Refusal[] {
+    try {
+      linkEnvironment(this.#sys, this.#root);
+      return updateLinks(this.#sys, this.#root, manifest, absent);
+    } catch (error) {
+      return [{ name: "*", reason: `cannot make links: ${asFault(error).message}` }];
+    }
   }
 
   /** A set that is not as this agent makes them is replaced, not trusted. */

@@ -98,7 +98,7 @@ export interface Sys extends OpenFlags {
   datagram(address: string, bytes: Uint8Array): void;
 
   /**
-   * Runs `argv[0]`, a path, with `env` alone, its input /dev/null, its signals reset, and waits; past the time its process
+   * Runs `argv[0]`, a path, with `env` alone, its input /dev/null, its output our stderr, its signals reset, and waits; past the time its process
    * group is killed and ETIMEDOUT thrown. Exit code 0 to 255, or 256 + signal.
    */
   run(argv: readonly Uint8Array[], env: readonly Uint8Array[], timeoutMs: number): number;

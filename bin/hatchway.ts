@@ -1,14 +1,9 @@
 // The process: argv in, exit code out. Only here do the CLI and the daemon meet, and the daemon is loaded for `serve` only.
-import type { Serve, ServeOptions } from "#cli/daemon-commands";
+import type { Serve } from "#cli/daemon-commands";
 import { main } from "#cli/main";
 
-interface DaemonModule {
-  serve(options: ServeOptions): Promise<number>;
-}
-
 const serve: Serve = async (options) => {
-  // oxlint-disable-next-line typescript/no-unnecessary-type-assertion -- the daemon has types of its own
-  const daemon = (await import("#daemon/serve" as string)) as DaemonModule;
+  const daemon = await import("#daemon/serve");
   return daemon.serve(options);
 };
 

@@ -1,4 +1,4 @@
-# Shell functions that scripts/setup and scripts/build-guest share; to be sourced by bash.
+# Shell functions that the scripts here share; to be sourced by bash.
 
 # Where downloads and what is made from them are kept from one clone to the next.
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/hatchway"
@@ -17,23 +17,57 @@ seconds_since() {
   printf '%d.%d s' $((elapsed / 1000000)) $((elapsed % 1000000 / 100000))
 }
 
-# step LABEL COMMAND…: runs a command quietly and shows one line with the time it took. On a terminal the label is shown at
-# once. The command's output goes to a log, which is shown if the command fails.
+# step LABEL COMMAND…: runs a command quietly and shows one line with the time it took; meanwhile, on a terminal, the
+# seconds and the newest line of its output. All of the output is shown if the command fails. The log has no name, so that
+# nothing stays behind whenever this ends.
 step() {
-  local label="$1" begin="$EPOCHREALTIME" log status=0
+  local label="$1" begin="$EPOCHREALTIME" name log ticker="" status=0
   shift
-  log="$(mktemp)"
-  if [ -t 1 ]; then printf '  %s …' "$label"; fi
-  "$@" >"$log" 2>&1 </dev/null || status=$?
-  if [ -t 1 ]; then printf '\r\033[K'; fi
-  if [ "$status" -ne 0 ]; then
-    printf '  %s: failed after %s\n' "$label" "$(seconds_since "$begin")"
-    tail -n 40 "$log" >&2
-    rm -f "$log"
-    return "$status"
+  name="$(mktemp)"
+  exec {log}<>"$name"
+  rm -f "$name"
+  printf '  %s … ' "$label"
+  if [ -t 1 ]; then
+    show_progress "$label" "/proc/$$/fd/$log" "$$" &
+    ticker=$!
   fi
-  printf '  %s: %s\n' "$label" "$(seconds_since "$begin")"
-  rm -f "$log"
+  "$@" >&"$log" 2>&1 </dev/null || status=$?
+  if [ -n "$ticker" ]; then
+    kill "$ticker" 2>/dev/null || true
+    wait "$ticker" 2>/dev/null || true
+    printf '\r\033[K  %s … ' "$label"
+  fi
+  if [ "$status" -eq 0 ]; then
+    seconds_since "$begin"
+    echo
+  else
+    printf 'failed after %s\n' "$(seconds_since "$begin")"
+    shorten "/proc/$$/fd/$log" >&2
+  fi
+  exec {log}>&-
+  return "$status"
+}
+
+# show_progress LABEL LOG PROCESS: rewrites one line each second, for as long as the process lives.
+show_progress() {
+  local begin="$SECONDS" last width
+  while sleep 1 && kill -0 "$3" 2>/dev/null; do
+    last="$(tail -c 400 "$2" | tr '\r' '\n' | sed -n '$p' | tr -cd '[:print:]')"
+    width=$(($(tput cols 2>/dev/null || echo 80) - ${#1} - 14))
+    if [ "$width" -lt 0 ]; then width=0; fi
+    printf '\r\033[K  %s … %d s  %s' "$1" $((SECONDS - begin)) "${last:0:width}"
+  done
+}
+
+# shorten FILE: its lines, less the middle of many: what went wrong is said first by some tools and last by others.
+shorten() {
+  if [ "$(wc -l <"$1")" -le 50 ]; then
+    cat "$1"
+  else
+    head -n 20 "$1"
+    echo "  […]"
+    tail -n 25 "$1"
+  fi
 }
 
 # require_apt: refuses where Debian's tools are not.

@@ -72,8 +72,11 @@ export const exitCode: Record<ErrorCode, number> = {
   unsupported: 9,
 };
 
-/** The error itself, or an opaque one around what was thrown. */
+/**
+ * The error itself, or an opaque one around what was thrown. The CLI and the daemon are bundles of their own, each with
+ * its copy of the class, so the name is what counts.
+ */
 export function toHatchwayError(thrown: unknown): HatchwayError {
-  if (thrown instanceof HatchwayError) return thrown;
+  if (thrown instanceof Error && thrown.name === "HatchwayError") return thrown as HatchwayError;
   return new HatchwayError("internal", "internal error", { cause: thrown });
 }

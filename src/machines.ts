@@ -24,6 +24,8 @@ export interface Wait {
   until: "agent" | "synced";
   /** Milliseconds. */
   timeout: number;
+  /** Ends the waiting, when nobody is there any more who waits. */
+  signal?: AbortSignal;
 }
 
 /**
@@ -46,4 +48,6 @@ export interface Machines {
   views(caller: Caller): Promise<VmView[]>;
   /** The last lines of the console, without control characters. */
   console(caller: Caller, name: string, lines: number): Promise<string>;
+  /** The same, and then what comes, until `signal` is aborted. */
+  followConsole(caller: Caller, name: string, lines: number, signal: AbortSignal): Promise<AsyncIterable<string>>;
 }

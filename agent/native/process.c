@@ -74,6 +74,8 @@ static _Noreturn void become(char **args, char **env) {
   sys_reset_signals();
   int null = open("/dev/null", O_RDONLY);
   if (null >= 0) dup2(null, 0);
+  // What it prints is for the log; our own output is an answer.
+  dup2(2, 1);
   // Every descriptor of ours is close-on-exec; this is for those that we were started with.
   syscall(SYS_close_range, 3u, ~0u, 0u);
   execve(args[0], args, env);

@@ -218,7 +218,7 @@ export function nodeSys(args: readonly string[], signals: Signals): Sys {
       const [file = "", ...rest] = argv.map(decodeUtf8);
       const environment = Object.fromEntries(env.map(decodeUtf8).map((line) => line.split(/=(.*)/s, 2)));
       const options = { env: environment, timeout: timeoutMs, killSignal: "SIGKILL" } as const;
-      const { status, signal, error } = spawnSync(file, rest, { ...options, stdio: ["ignore", "inherit", "inherit"] });
+      const { status, signal, error } = spawnSync(file, rest, { ...options, stdio: ["ignore", 2, 2] });
       const code = (error as { code?: string } | undefined)?.code;
       if (code === "ETIMEDOUT") throw new SysError("run", ETIMEDOUT);
       if (code !== undefined) return code === "ENOENT" ? 127 : 126;

@@ -1,16 +1,17 @@
 // The admin API: Slicer's secrets, and VMs. Bodies are in src/api.ts; every refusal is `{"error","code","hint"?}`.
+import { describeApi } from "#admin/openapi";
 import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
 import {
   attachment,
   graceQuery,
   launchQuery,
-  linesQuery,
   logQuery,
   secretChange,
   secretCreation,
   valueQuery,
   vmCreation,
   waitQuery,
+  type LogQuery,
 } from "#admin/schemas";
 import {
   changeSecret,
@@ -66,7 +67,7 @@ const table: readonly Route<AdminParts>[] = [
   route("DELETE", "/vms/{name}", {}, removeVm),
   route("POST", "/vms/{name}/start", { query: waitQuery }, startVm),
   route("POST", "/vms/{name}/stop", { query: graceQuery }, stopVm),
-  route("GET", "/vms/{name}/logs", { query: linesQuery }, showConsole),
+  route("GET", "/vms/{name}/logs", { query: logQuery }, showConsole),
   route("GET", "/vms/{name}/secrets", {}, listGrants),
   route("PUT", "/vms/{name}/secrets/{secret}", { json: attachment }, attach),
   route("DELETE", "/vms/{name}/secrets/{secret}", {}, detach),
@@ -76,17 +77,16 @@ const table: readonly Route<AdminParts>[] = [
 ];
 
 export function adminApp(parts: AdminParts): Api {
-  return apiOf(table, parts, (line) => parts.log.write(line));
+  const api = apiOf(table, parts, (line) => parts.log.write(line));
+  describeApi(api, table, "Hatchway");
+  return api;
 }
 
 async function showStatus({ status }: AdminParts): Promise<Answer> {
   return ok(await status());
 }
 
-async function showLog(
-  { log }: AdminParts,
-  { query, signal }: Ask<{ lines?: number | undefined; follow?: boolean | undefined }, unknown>,
-): Promise<Answer> {
+async function showLog({ log }: AdminParts, { query, signal }: Ask<LogQuery, unknown>): Promise<Answer> {
   const lines = query.lines ?? 100;
   return { status: 200, text: query.follow === true ? log.follow(lines, signal) : await log.tail(lines) };
 }

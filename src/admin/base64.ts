@@ -1,5 +1,6 @@
 // Base64 (RFC 4648, section 4) inside a JSON string, decoded from the body's bytes straight into the value's buffer.
 import { HatchwayError } from "#error";
+import { valueBuffer } from "#value-buffer";
 
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const NOT_BASE64 = 255;
@@ -18,7 +19,7 @@ const BACKSLASH = 0x5c;
  */
 export function decodeBase64(text: Buffer): Buffer {
   const { sextets, pads } = measure(text);
-  const value = Buffer.allocUnsafeSlow(Math.floor((sextets * 6) / 8));
+  const value = valueBuffer(Math.floor((sextets * 6) / 8));
   let at = 0;
   let bits = 0;
   let held = 0;

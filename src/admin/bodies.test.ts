@@ -80,13 +80,18 @@ test("a vm without a list of secrets gets what the host's setting says, with an 
 test("a vm's request with everything", async ({ expect }) => {
   const said = read(
     vmCreation.schema,
-    { name: "a", runner: "root", launch: { cpus: 2, disk: "/d" }, secrets: ["x", { name: "y", env: "Y" }] },
+    {
+      name: "a",
+      runner: "root",
+      launch: { cpus: 2, disk: import.meta.filename },
+      secrets: ["x", { name: "y", env: "Y" }],
+    },
     "key",
   );
   expect(await vmRequest(said, root, { start: true, attachDefault: "all" })).toEqual({
     name: "a",
     runner: { uid: 0, gid: 0 },
-    launch: { cpus: 2, disk: "/d", memoryMiB: 256 },
+    launch: { cpus: 2, disk: { path: import.meta.filename, format: "raw" }, memoryMiB: 256 },
     grants: [
       { secret: "x", change: {} },
       { secret: "y", change: { env: "Y", file: false } },
@@ -95,6 +100,17 @@ test("a vm's request with everything", async ({ expect }) => {
   await expect(
     vmRequest({ name: "a", runner: "nobody-here" }, root, { start: false, attachDefault: "all" }),
   ).rejects.toThrow('runner "nobody-here" is not a user of this host');
+});
+
+test("what is no disk is refused when the vm is made", async ({ expect }) => {
+  for (const [disk, code] of [
+    ["/nowhere/disk", "not-found"],
+    ["/dev/null", "invalid"],
+    [import.meta.dirname, "invalid"],
+  ] as const) {
+    const request = vmRequest({ name: "a", launch: { disk } }, root, { start: false, attachDefault: "defaults" });
+    await expect(request).rejects.toMatchObject({ code });
+  }
 });
 
 test("a guest is in sync when it has applied the wanted revision, all of it", ({ expect }) => {
@@ -110,43 +126,52 @@ test("a guest is in sync when it has applied the wanted revision, all of it", ({
 describe("refused, with a line that names the rule", () => {
   const create = secretCreation.schema;
   test.for([
-    [create, {}, "name is not a string"],
-    [create, { name: "a/b" }, 'name "a/b" is not a secret name'],
-    [create, { name: "a", permissions: "0999" }, 'permissions "0999" is not a mode: four octal digits'],
-    [create, { name: "a", permissions: 384 }, "permissions is not a string"],
-    [create, { name: "a", permissions: "10600" }, 'permissions "10600" is not a mode'],
-    [create, { name: "a", uid: -1 }, "uid is below 0"],
-    [create, { name: "a", uid: "0" }, "uid is not an integer from 0 to"],
-    [create, { name: "a", uid: 4_294_967_295 }, "uid is above"],
-    [create, { name: "a", uid: 1, owner: "app" }, "uid and owner exclude each other"],
-    [create, { name: "a", gid: 1, group: "app" }, "gid and group exclude each other"],
-    [create, { name: "a", env: "LD_PRELOAD" }, 'env "LD_PRELOAD" would change how programs are loaded or run'],
-    [create, { name: "a", path: "../x" }, 'path "../x" has the component ".."'],
-    [create, { name: "a", link: "x" }, 'link "x" is not absolute'],
-    [create, { name: "a", on_change: { reload: "x" } }, "on_change value: not a systemd unit's full name"],
-    [create, { name: "a", on_change: { run: "x" } }, "on_change value: not one of reload, restart"],
-    [secretChange.schema, { name: "b" }, 'unknown key "name"'],
-    [attachment.schema, { secret: "b" }, 'unknown key "secret"'],
-    [valueQuery, { uid: "1.5" }, "uid is not a number"],
-    [valueQuery, { on_change: "{" }, "on_change is not JSON"],
-    [valueQuery, { value: "x" }, 'unknown key "value"'],
-    [waitQuery, { wait: "boot" }, "wait is neither agent nor synced"],
-    [waitQuery, { wait: "agent", timeout: "-1s" }, 'timeout "-1s" is not a duration'],
-    [waitQuery, { timeout: "25h" }, 'timeout "25h" is not a duration up to 24h'],
-    [vmCreation.schema, { name: "_a" }, 'name "_a" is not a vm name'],
-    [vmCreation.schema, { name: "a", secrets: {} }, "secrets is not an array"],
-    [vmCreation.schema, { name: "a", secrets: ["b c"] }, 'secrets.0 "b c" is not a secret name'],
-    [vmCreation.schema, { name: "a", secrets: [{ name: "b", mode: "0600" }] }, 'unknown key "mode" in secrets.0'],
+    ["name is not a string", create, {}],
+    ['name "a/b" is not a secret name', create, { name: "a/b" }],
+    ['permissions "0999" is not a mode: four octal digits', create, { name: "a", permissions: "0999" }],
+    ["permissions is not a string", create, { name: "a", permissions: 384 }],
+    ['permissions "10600" is not a mode', create, { name: "a", permissions: "10600" }],
+    ["uid is below 0", create, { name: "a", uid: -1 }],
+    ["uid is not an integer from 0 to", create, { name: "a", uid: "0" }],
+    ["uid is above", create, { name: "a", uid: 4_294_967_295 }],
+    ["uid and owner exclude each other", create, { name: "a", uid: 1, owner: "app" }],
+    ["gid and group exclude each other", create, { name: "a", gid: 1, group: "app" }],
+    ['env "LD_PRELOAD" would change how programs are loaded or run', create, { name: "a", env: "LD_PRELOAD" }],
+    ['path "../x" has the component ".."', create, { name: "a", path: "../x" }],
+    ['link "x" is not absolute', create, { name: "a", link: "x" }],
+    ["on_change value: not a systemd unit's full name", create, { name: "a", on_change: { reload: "x" } }],
+    ["on_change value: not one of reload, restart", create, { name: "a", on_change: { run: "x" } }],
+    ['unknown key "name"', secretChange.schema, { name: "b" }],
+    ['unknown key "secret"', attachment.schema, { secret: "b" }],
+    ["uid is not a number", valueQuery, { uid: "1.5" }],
+    ["on_change is not JSON", valueQuery, { on_change: "{" }],
+    ['unknown key "value"', valueQuery, { value: "x" }],
+    ["wait is neither agent nor synced", waitQuery, { wait: "boot" }],
+    ['timeout "-1s" is not a duration', waitQuery, { wait: "agent", timeout: "-1s" }],
+    ['timeout "25h" is not a duration up to 24h', waitQuery, { timeout: "25h" }],
+    ['name "_a" is not a vm name', vmCreation.schema, { name: "_a" }],
+    ["secrets is not an array", vmCreation.schema, { name: "a", secrets: {} }],
+    ['secrets.0 "b c" is not a secret name', vmCreation.schema, { name: "a", secrets: ["b c"] }],
+    ['unknown key "mode" in secrets.0', vmCreation.schema, { name: "a", secrets: [{ name: "b", mode: "0600" }] }],
     [
+      'secrets.1.env "1" is not an environment',
       vmCreation.schema,
       { name: "a", secrets: ["c", { name: "b", env: "1" }] },
-      'secrets.1.env "1" is not an environment',
     ],
-    [vmCreation.schema, { name: "a", runner: 1.5 }, "runner is neither a user name nor a uid"],
-    [vmCreation.schema, { name: "a", launch: { kernel: "k" } }, 'launch.kernel "k" is not an absolute path'],
-    [vmCreation.schema, { name: "a", launch: { memory_mib: 1 } }, "launch.memory_mib is below 64"],
-  ] as const)("%#: %j", ([schema, input, message], { expect }) => {
+    ["runner is neither a user name nor a uid", vmCreation.schema, { name: "a", runner: 1.5 }],
+    ['launch.kernel "k" is not an absolute path', vmCreation.schema, { name: "a", launch: { kernel: "k" } }],
+    ["launch.memory_mib is below 64", vmCreation.schema, { name: "a", launch: { memory_mib: 1 } }],
+  ] as const)("%s", ([message, schema, input], { expect }) => {
     expect(() => read<unknown>(schema, input, "key")).toThrow(message);
+  });
+
+  test("an empty query parameter takes what it names away", ({ expect }) => {
+    expect(deliveryChange(read(valueQuery, { env: "", path: "", link: "", on_change: "" }, "key"))).toEqual({
+      env: null,
+      path: null,
+      link: null,
+      onChange: null,
+    });
   });
 
   test("durations as Go writes them", ({ expect }) => {

@@ -2,6 +2,7 @@
 // once it is copied, and nothing turns it into a string before the value is out of it.
 import type { IncomingMessage } from "node:http";
 import { HatchwayError } from "#error";
+import { valueBuffer } from "#value-buffer";
 
 /** The bytes of a request's body. Disposing wipes them. */
 export class Body {
@@ -32,7 +33,7 @@ const SPILL = 8_388_608;
 export async function readBody(incoming: IncomingMessage, limit: number): Promise<Body> {
   const told = Number(incoming.headers["content-length"] ?? Number.NaN);
   if (told > limit + SPILL) throw tooLarge(limit);
-  let room: Buffer = Buffer.allocUnsafeSlow(Number.isNaN(told) ? FIRST_ROOM : Math.min(told, limit));
+  let room: Buffer = valueBuffer(Number.isNaN(told) ? FIRST_ROOM : Math.min(told, limit));
   let length = 0;
   try {
     await new Promise<void>((resolve, reject) => {
@@ -62,7 +63,7 @@ export async function readBody(incoming: IncomingMessage, limit: number): Promis
 /** `room`, or a larger one that `room` was moved to, so that `needed` bytes fit. */
 function withRoom(room: Buffer, used: number, needed: number, limit: number): Buffer {
   if (needed <= room.length) return room;
-  const larger = Buffer.allocUnsafeSlow(Math.min(limit, Math.max(needed, 2 * room.length)));
+  const larger = valueBuffer(Math.min(limit, Math.max(needed, 2 * room.length)));
   room.copy(larger, 0, 0, used);
   room.fill(0);
   return larger;

@@ -175,6 +175,11 @@ const json = z.string().transform((text, context): unknown => {
   }
 });
 
+/** In a query, an empty parameter takes away what it names. */
+function orTaken<T>(inner: z.ZodType<T>): z.ZodType<T | null | undefined> {
+  return z.union([inner, z.literal("").transform(() => null)]).optional();
+}
+
 /** The query of `PUT /secrets/NAME/value`: how the value is delivered. */
 export const valueQuery: z.ZodType<Said<DeliveryBody>> = z
   .strictObject({
@@ -182,10 +187,10 @@ export const valueQuery: z.ZodType<Said<DeliveryBody>> = z
     uid: number.optional(),
     gid: number.optional(),
     file: yes.optional(),
-    path: named(pathProblem).optional(),
-    env: named(envNameProblem).optional(),
-    link: named(linkProblem).optional(),
-    on_change: json.pipe(onChange).optional(),
+    path: orTaken(named(pathProblem)),
+    env: orTaken(named(envNameProblem)),
+    link: orTaken(named(linkProblem)),
+    on_change: orTaken(json.pipe(onChange)),
   })
   .superRefine(oneOwner);
 
@@ -220,8 +225,11 @@ const lines = z
   .string()
   .regex(/^[0-9]{1,5}$/, "is not a number up to 99999")
   .transform(Number);
-export const logQuery: z.ZodType<{ lines?: number | undefined; follow?: boolean | undefined }> = z.strictObject({
+export interface LogQuery {
+  lines?: number | undefined;
+  follow?: boolean | undefined;
+}
+export const logQuery: z.ZodType<LogQuery> = z.strictObject({
   lines: lines.optional(),
   follow: yes.optional(),
 });
-export const linesQuery: z.ZodType<{ lines?: number | undefined }> = z.strictObject({ lines: lines.optional() });

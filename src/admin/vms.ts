@@ -1,7 +1,7 @@
 // The actions on VMs and what is attached to them: one call each into machines or vault.
 import { grantBody, vmBody, vmRequest, wholeDelivery } from "#admin/bodies";
 import { created, nothing, ok, type Answer, type Ask } from "#admin/route";
-import type { Said, VmSaid, WaitQuery } from "#admin/schemas";
+import type { LogQuery, Said, VmSaid, WaitQuery } from "#admin/schemas";
 import type { DeliveryBody } from "#api";
 import { HatchwayError } from "#error";
 import type { Machines, Wait } from "#machines";
@@ -19,8 +19,9 @@ const WAIT = 30_000;
 const GRACE = 10_000;
 const LINES = 100;
 
-function waitOf({ wait, timeout }: WaitQuery): [] | [Wait] {
-  if (wait !== undefined) return [{ until: wait, timeout: timeout ?? WAIT }];
+/** The wait that a request asks for; `signal` ends it, where it is to end with the request. */
+export function waitOf({ wait, timeout }: WaitQuery, signal?: AbortSignal): [] | [Wait] {
+  if (wait !== undefined) return [{ until: wait, timeout: timeout ?? WAIT, ...(signal && { signal }) }];
   if (timeout === undefined) return [];
   throw new HatchwayError("invalid", "timeout without wait");
 }
@@ -40,9 +41,9 @@ export async function createVm(
 
 export async function showVm(
   { machines }: Pick<VmParts, "machines">,
-  { caller, name, query }: Ask<WaitQuery, unknown>,
+  { caller, name, query, signal }: Ask<WaitQuery, unknown>,
 ): Promise<Answer> {
-  return ok(await vmBody(await machines.view(caller, name("name"), ...waitOf(query))));
+  return ok(await vmBody(await machines.view(caller, name("name"), ...waitOf(query, signal))));
 }
 
 export async function removeVm({ machines }: VmParts, { caller, name }: Ask<unknown, unknown>): Promise<Answer> {
@@ -66,9 +67,14 @@ export async function stopVm(
 
 export async function showConsole(
   { machines }: VmParts,
-  { caller, name, query }: Ask<{ lines?: number | undefined }, unknown>,
+  { caller, name, query, signal }: Ask<LogQuery, unknown>,
 ): Promise<Answer> {
-  return { status: 200, text: await machines.console(caller, name("name"), query.lines ?? LINES) };
+  const lines = query.lines ?? LINES;
+  const text =
+    query.follow === true
+      ? await machines.followConsole(caller, name("name"), lines, signal)
+      : await machines.console(caller, name("name"), lines);
+  return { status: 200, text };
 }
 
 export async function listGrants({ vault }: VmParts, { caller, name }: Ask<unknown, unknown>): Promise<Answer> {

@@ -22,11 +22,8 @@ export interface Run {
   words: readonly string[];
 }
 
-export const CONNECT_FLAG = [
-  "-c, --connect <uri>",
-  "the daemon: secret:///system, secret:///session, unix:///path",
-] as const;
-export const JSON_FLAG = ["--json", "answer, and fail, in JSON"] as const;
+const CONNECT_FLAG = ["-c, --connect <uri>", "the daemon: secret:///system, secret:///session, unix:///path"] as const;
+const JSON_FLAG = ["--json", "answer, and fail, in JSON"] as const;
 
 /** Adds a command with its own flags, and the global ones behind them. */
 export function leaf<Flags>(
@@ -39,12 +36,7 @@ export function leaf<Flags>(
 ): Command {
   const command = define(parent.command(usage).summary(summary));
   if (command.description() === "") command.description(`${summary[0]?.toUpperCase()}${summary.slice(1)}.`);
-  command
-    .optionsGroup("Global options:")
-    .option(...CONNECT_FLAG)
-    .option(...JSON_FLAG)
-    .helpOption("-h, --help", "show this help");
-  return command.action(async () => {
+  return withGlobalFlags(command).action(async () => {
     const flags = flagsOf(command);
     const session = makeSession(run.terminal, flags);
     run.exitCode = (await action(session, command.args, flags as Flags)) ?? 0;
@@ -55,6 +47,21 @@ export function leaf<Flags>(
 function flagsOf(command: Command): GlobalFlags {
   const above = command.parent === null ? {} : flagsOf(command.parent);
   return { ...above, ...command.opts<GlobalFlags>() };
+}
+
+/** Adds a group of commands, which takes the global flags as well. */
+export function group(parent: Command, name: string, summary: string, description: string): Command {
+  const command = parent.command(name).summary(summary).description(description).helpCommand(false);
+  return withGlobalFlags(command);
+}
+
+/** Defined on each level, since commander lets a flag stand only where it is defined. */
+export function withGlobalFlags(command: Command): Command {
+  return command
+    .optionsGroup("Global options:")
+    .option(...CONNECT_FLAG)
+    .option(...JSON_FLAG)
+    .helpOption("-h, --help", "show this help");
 }
 
 /** Examples below a command's help. */

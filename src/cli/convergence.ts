@@ -1,5 +1,6 @@
 // How a VM's convergence is worded.
 import type { VmBody } from "#api";
+import { stripControl } from "#printable";
 import type { Session } from "./session.ts";
 import { formatAge, plural } from "./quantity.ts";
 
@@ -17,11 +18,13 @@ export function revisionOf(vm: VmBody): string {
   return `${vm.convergence.applied ?? "-"}/${vm.convergence.wanted}`;
 }
 
-/** `web-1 (1 of 2, last contact 5s ago)` */
+/** `web-1 (revision 1 of 2, last contact 5s ago)`; a guest that refused secrets is behind at the newest revision too. */
 export function describeBehind(vm: VmBody): string {
-  const { applied, wanted, last_contact: lastContact } = vm.convergence;
+  const { applied, wanted, refused, last_contact: lastContact } = vm.convergence;
   const contact = lastContact === undefined ? "never heard of" : `last contact ${formatAge(lastContact)}`;
-  return `${vm.name} (revision ${applied ?? "none"} of ${wanted}, ${contact})`;
+  const names = refused.map(({ name }) => stripControl(name)).join(", ");
+  const refusal = names === "" ? "" : `refused ${names}, `;
+  return `${vm.name} (revision ${applied ?? "none"} of ${wanted}, ${refusal}${contact})`;
 }
 
 /** What a person has to see even if he asked for something else: one line an alarm, on stderr. */

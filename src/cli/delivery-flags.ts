@@ -5,6 +5,7 @@ import { ProtocolError } from "#protocol/error";
 import type { Json } from "#protocol/json";
 import { parseOnChange as checkOnChange, type OnChange } from "#protocol/manifest";
 import { envNameProblem, idProblem, linkProblem, modeProblem, pathProblem, userNameProblem } from "#protocol/names";
+import type { Session } from "./session.ts";
 
 export interface DeliveryFlags {
   permissions?: string;
@@ -141,4 +142,13 @@ function parseOnChange(text: string): OnChange {
 
 function refuse(flag: string, text: string, problem: string | undefined): void {
   if (problem !== undefined) throw new HatchwayError("invalid", `${flag} "${text}" ${problem}`);
+}
+
+/** A mode wider than 0640 is the user's to choose, but seldom what he wants. */
+export function warnOfWideMode(session: Session, { permissions }: DeliveryBody): void {
+  if (permissions === undefined) return;
+  const mode = Number.parseInt(permissions, 8);
+  if ((mode & ~0o640) === 0) return;
+  const consequence = (mode & 0o004) === 0 ? "" : ": every user of the guest can read it";
+  session.warn(`mode ${permissions} is wider than 0640${consequence}`);
 }

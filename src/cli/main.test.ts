@@ -9,6 +9,11 @@ test.for([
   [["secrt"], 'unknown command "secrt"', "did you mean secret"],
   [["secret", "list", "--jsno"], 'unknown option "--jsno"', "did you mean --json"],
   [["secret", "create"], 'missing required argument "name"', "see: hatchway secret create --help"],
+  [
+    ["secret", "create", "--env", "db"],
+    'missing required argument "name"',
+    "--env took the word behind it: write --env last",
+  ],
   [["vm", "launch", "a", "b"], "too many arguments", "see: hatchway vm launch --help"],
   [["vm", "launch", "a", "--wait=boot"], 'unknown option "--wait=boot"', "see: hatchway vm launch --help"],
   [["status", "--connect"], 'option "-c, --connect <uri>" argument missing', "see: hatchway --help"],
@@ -70,6 +75,19 @@ test("serve passes its mode on and answers the daemon's exit code", async ({ exp
   expect((await runCli(["serve", "--system"], { serve })).code).toBe(6);
   expect(served).toEqual([{ mode: "session", background: true, stateDirectory: "/s" }, { mode: "system" }]);
   expect((await runCli(["serve", "--system", "--session"], { serve })).code).toBe(2);
+});
+
+test("an error of the daemon, whose bundle has a class of its own, keeps its code", async ({ expect }) => {
+  const foreign = Object.assign(new Error("the store is open"), {
+    name: "HatchwayError",
+    code: "locked",
+    hint: "wait",
+  });
+  expect(await runCli(["serve"], { serve: () => Promise.reject(foreign) })).toEqual({
+    code: 6,
+    stdout: "",
+    stderr: "error: the store is open\nhint: wait\n",
+  });
 });
 
 test("the version is the package's", async ({ expect }) => {

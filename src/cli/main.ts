@@ -39,9 +39,10 @@ function normalise(argv: readonly string[], length: number): string[] {
   return words[0] === "help" ? [...words.slice(1), "--help"] : words;
 }
 
-/** A fault of the client has no log to be looked up in: its first line is what there is. */
+/** A fault of the client has no log to be looked up in, so its message is shown. */
 function describe(thrown: unknown): HatchwayError {
-  if (thrown instanceof HatchwayError || !(thrown instanceof Error)) return toHatchwayError(thrown);
+  const error = toHatchwayError(thrown);
+  if (error === thrown || !(thrown instanceof Error)) return error;
   return new HatchwayError("internal", `internal error: ${thrown.message}`, { cause: thrown });
 }
 
@@ -50,9 +51,10 @@ function usageError(error: CommanderError, words: readonly string[]): HatchwayEr
   const [first = "", second = ""] = error.message.replace(/^error: /, "").split("\n");
   const message = first.replaceAll(/'([^']*)'/g, '"$1"').replace(/\.$/, "");
   const likely = /^\(Did you mean (?:one of )?(.*)\?\)$/.exec(second)?.[1];
-  return new HatchwayError("invalid", message, {
-    hint: likely === undefined ? helpHint(words) : `did you mean ${likely}`,
-  });
+  const greedy = words.find((word) => word === "--env" || word === "--file");
+  const swallowed = error.code === "commander.missingArgument" && greedy !== undefined;
+  const otherwise = swallowed ? `${greedy} took the word behind it: write ${greedy} last` : helpHint(words);
+  return new HatchwayError("invalid", message, { hint: likely === undefined ? otherwise : `did you mean ${likely}` });
 }
 
 /** Names the help of the command that was meant, as far as its words go. */

@@ -1,7 +1,8 @@
 // The command line as a whole: its groups, its help, and what commander is told.
 import { Command } from "commander";
 import { exitCode } from "#error";
-import { CONNECT_FLAG, JSON_FLAG, type Run } from "./command.ts";
+import { VERSION } from "#version";
+import { withGlobalFlags, type Run } from "./command.ts";
 import { addDaemonCommands, type Serve } from "./daemon-commands.ts";
 import { addSecretCommands } from "./secret-commands.ts";
 import { makeStyle } from "./style.ts";
@@ -24,10 +25,8 @@ export function makeProgram(run: Run, serve: Serve): Command {
       getOutHasColors: () => true,
       getErrHasColors: () => true,
     })
-    .configureHelp({ subcommandTerm, styleTitle: (title) => style.bold(title) })
-    .option(...CONNECT_FLAG)
-    .option(...JSON_FLAG)
-    .helpOption("-h, --help", "show this help");
+    .configureHelp({ subcommandTerm, styleTitle: (title) => style.bold(title) });
+  withGlobalFlags(program).version(`hatchway ${VERSION}`, "-V, --version", "show the version");
   program.commandsGroup("Secrets and VMs:");
   addSecretCommands(run, program);
   addVmCommands(run, program);

@@ -1,14 +1,15 @@
 import type { Command } from "commander";
-import { collect, examples, leaf, type Run } from "./command.ts";
+import { collect, examples, group, leaf, type Run } from "./command.ts";
 import { checkSecrets, listSecrets, showSecret } from "./secret-read.ts";
 import { createSecret, removeSecrets, setSecret, updateSecret } from "./secret-write.ts";
 
 export function addSecretCommands(run: Run, program: Command): void {
-  const secret = program
-    .command("secret")
-    .helpCommand(false)
-    .summary("create, set, update, list, show, check, remove")
-    .description("Secrets: values that go in and are never shown back, and how VMs get them.");
+  const secret = group(
+    program,
+    "secret",
+    "create, set, update, list, show, check, remove",
+    "Secrets: values that go in and are never shown back, and how VMs get them.",
+  );
   if (!run.words.includes("secret")) return;
   leaf(run, secret, "create <name>", "store a new secret", defineCreate, createSecret);
   leaf(run, secret, "set <name>", "store a secret, new or not", defineSet, setSecret);
@@ -33,7 +34,7 @@ function valueFlags(command: Command): Command {
 export function deliveryFlags(command: Command, otherwise: string): Command {
   return command
     .optionsGroup(`How VMs get it (${otherwise}):`)
-    .option("--file [path]", "a file, at a path under the mount root; an absolute path is a link to it")
+    .option("--file [path]", "a file, at a path under the mount root; for an absolute path, a link there")
     .option("--env [variable]", "an environment variable, named as the secret if it is not said; no file")
     .option("--permissions <mode>", "the file's mode, in octal")
     .option("--mode <mode>", "the same")
@@ -79,7 +80,7 @@ function defineUpdate(command: Command): Command {
   return waitFlags(changeFlags(valueFlags(command)).option("--no-env", "no variable any more; a file"))
     .description(
       "Change a secret's value, or how it is delivered.\n\n" +
-        "With flags of delivery alone, the value stays and stdin is not read; to change both, say where the value\n" +
+        "With flags of delivery alone, the value stays and stdin is not read; to change both, say where the value " +
         "comes from (--from-stdin, --from-file).",
     )
     .addHelpText(

@@ -1,8 +1,8 @@
 // secret create, set, update, remove.
-import type { DeliveryBody, SecretBody } from "#api";
+import type { SecretBody } from "#api";
 import { HatchwayError } from "#error";
 import { secretNameProblem } from "#protocol/names";
-import { parseDelivery, type DeliveryFlags } from "./delivery-flags.ts";
+import { parseDelivery, warnOfWideMode, type DeliveryFlags } from "./delivery-flags.ts";
 import { formatBytes, parseDuration } from "./quantity.ts";
 import type { Session } from "./session.ts";
 import { chosenSource, readValue, type Source, type ValueFlags } from "./value.ts";
@@ -48,7 +48,12 @@ export async function updateSecret(
   const timeout = waitTimeout(flags);
   warnOfWideMode(session, delivery);
   const secret = await session.client.patchSecret(name, delivery);
-  await reportChange(session, secret, `changed how ${describe(secret)}, is delivered`, timeout);
+  await reportChange(
+    session,
+    secret,
+    `changed how secret "${name}" is delivered; its value stays (version ${secret.version})`,
+    timeout,
+  );
 }
 
 async function putValue(
@@ -134,14 +139,6 @@ async function refuseTaken(session: Session, name: string): Promise<void> {
   throw new HatchwayError("exists", `there is a secret "${name}" already`, {
     hint: `give it another value with: hatchway secret update ${name}`,
   });
-}
-
-/** Wider than 0640: any process of the guest may read it. */
-function warnOfWideMode(session: Session, { permissions }: DeliveryBody): void {
-  if (permissions === undefined || (Number.parseInt(permissions, 8) & ~0o640) === 0) return;
-  const others =
-    (Number.parseInt(permissions, 8) & 0o007) === 0 ? "more than its owner needs" : "every user of the guest";
-  session.warn(`mode ${permissions} is wider than 0640: it lets in ${others}`);
 }
 
 function describe(secret: SecretBody): string {

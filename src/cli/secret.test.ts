@@ -113,7 +113,7 @@ test("update with metadata and a source changes both at once", async ({ expect }
 test("a mode that lets everybody read is warned of", async ({ expect }) => {
   await using daemon = await scriptDaemon(writes);
   const outcome = await runCli(["-c", daemon.uri, "secret", "update", "db", "--mode", "0644"]);
-  expect(outcome.stderr).toBe("warning: mode 0644 is wider than 0640: it lets in every user of the guest\n");
+  expect(outcome.stderr).toBe("warning: mode 0644 is wider than 0640: every user of the guest can read it\n");
 });
 
 const web = (inSync: boolean, state = "running"): object => ({

@@ -80,10 +80,15 @@ async function readSource(session: Session, name: string, source: Source): Promi
 async function readStream(stream: Readable): Promise<Buffer> {
   const bytes = Buffer.allocUnsafeSlow(MAX_VALUE_SIZE + 1);
   let length = 0;
-  await takeChunks(stream, (chunk) => {
-    length += chunk.copy(bytes, length);
-    return length === bytes.length ? "done" : "more";
-  });
+  try {
+    await takeChunks(stream, (chunk) => {
+      length += chunk.copy(bytes, length);
+      return length === bytes.length ? "done" : "more";
+    });
+  } catch (cause) {
+    bytes.fill(0);
+    throw fileError("stdin", cause as NodeJS.ErrnoException);
+  }
   return bytes.subarray(0, length);
 }
 

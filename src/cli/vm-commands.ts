@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { examples, leaf, type Action, type Run } from "./command.ts";
+import { examples, group, leaf, type Action, type Run } from "./command.ts";
 import { vmLogs } from "./logs.ts";
 import { deliveryFlags, secretFlags } from "./secret-commands.ts";
 import { attachSecrets, detachSecrets } from "./vm-grants.ts";
@@ -7,11 +7,12 @@ import { createVm, launchVm, removeVms, startVm, stopVm } from "./vm-launch.ts";
 import { listVms, showVm, vmStatus } from "./vm-show.ts";
 
 export function addVmCommands(run: Run, program: Command): void {
-  const vm = program
-    .command("vm")
-    .helpCommand(false)
-    .summary("launch, create, start, stop, remove, attach, detach, list, show, status, logs, shell")
-    .description("VMs: those that Hatchway starts, the secrets attached to each, and how far each of them is.");
+  const vm = group(
+    program,
+    "vm",
+    "launch, create, start, stop, remove, attach, detach, list, show, status, logs, shell",
+    "VMs: those that Hatchway starts, the secrets attached to each, and how far each of them is.",
+  );
   if (!run.words.includes("vm")) return;
   vm.commandsGroup("Running:");
   leaf(run, vm, "launch <name>", "create a VM and start it", defineLaunch, launchVm);
@@ -72,7 +73,15 @@ function defineLaunch(command: Command): Command {
 }
 
 function defineCreate(command: Command): Command {
-  return machineFlags(command).addHelpText("after", examples("hatchway vm create web-1 --no-secrets"));
+  return machineFlags(
+    command.option("--external", "something else runs it, and reaches us through the sockets that vm show lists"),
+  ).addHelpText(
+    "after",
+    examples(
+      "hatchway vm create web-1 --secret db-password",
+      "hatchway vm create firecracker-7 --external --runner fc7",
+    ),
+  );
 }
 
 function defineStop(command: Command): Command {

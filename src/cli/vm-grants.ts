@@ -2,7 +2,7 @@
 import type { DeliveryBody, GrantBody } from "#api";
 import { HatchwayError } from "#error";
 import { secretNameProblem } from "#protocol/names";
-import { parseDelivery, type DeliveryFlags } from "./delivery-flags.ts";
+import { parseDelivery, warnOfWideMode, type DeliveryFlags } from "./delivery-flags.ts";
 import { renamed } from "./grant-flags.ts";
 import type { Session } from "./session.ts";
 import { grantTable } from "./vm-show.ts";
@@ -38,6 +38,7 @@ export async function detachSecrets(session: Session, operands: readonly string[
 /** `--as` is worded by what the secret is, so that one is asked for; all before anything is attached. */
 async function deliveryOf(session: Session, name: string, { as, ...flags }: AttachFlags): Promise<DeliveryBody> {
   const delivery = parseDelivery(name, flags);
+  warnOfWideMode(session, delivery);
   if (as === undefined) return delivery;
   return { ...renamed(await session.client.secret(name), as), ...delivery };
 }

@@ -16,6 +16,7 @@ export interface WaitFlags {
 }
 
 export interface LaunchFlags extends GrantFlags, WaitFlags {
+  external?: true;
   runner?: string;
   kernel?: string;
   initrd?: string;
@@ -27,7 +28,11 @@ export interface LaunchFlags extends GrantFlags, WaitFlags {
 
 export async function createVm(session: Session, operands: readonly string[], flags: LaunchFlags): Promise<undefined> {
   const vm = await session.client.createVm(await readRequest(session, operands, flags));
-  session.report(vm, () => `created vm "${vm.name}", not started\n${describeSecrets(vm)}`);
+  session.report(
+    vm,
+    () =>
+      `created vm "${vm.name}", ${vm.launch === undefined ? "which something else runs" : "not started"}\n${describeSecrets(vm)}`,
+  );
 }
 
 export async function launchVm(session: Session, operands: readonly string[], flags: LaunchFlags): Promise<undefined> {
@@ -75,8 +80,11 @@ async function readRequest(
   const problem = vmNameProblem(name);
   if (problem !== undefined) throw new HatchwayError("invalid", `"${name}" ${problem}`);
   const launch = readLaunch(flags);
+  if (flags.external === true && Object.keys(launch).length > 0) {
+    throw new HatchwayError("invalid", "--external and the flags of a machine contradict each other");
+  }
   const secrets = await readGrants(session.client, flags);
-  const request: VmRequestBody = { name, launch };
+  const request: VmRequestBody = flags.external === true ? { name } : { name, launch };
   if (secrets !== undefined) request.secrets = secrets;
   if (flags.runner !== undefined) {
     request.runner = /^[0-9]+$/.test(flags.runner) ? Number(flags.runner) : flags.runner;

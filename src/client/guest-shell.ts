@@ -4,7 +4,9 @@
 //   guest:  TOKEN " start\n" OUTPUT "\n" TOKEN " exit " STATUS "\n"    OUTPUT is any bytes, STATUS decimal
 //
 // TOKEN is 32 random hexadecimal digits. The leading newline ends a line that somebody before us left half, and all that
-// comes before our token is somebody else's and is skipped. The guest ends a command when the host hangs up.
+// comes before our token is somebody else's and is skipped. A request can be lost, with
+// the guest's reboot for one, so it is repeated until it has started; the guest does not start one token twice. The guest
+// ends a command when the host hangs up.
 
 import { randomBytes } from "node:crypto";
 import { connect, type Socket } from "node:net";
@@ -12,6 +14,7 @@ import { HatchwayError } from "#error";
 
 /** The guest's shell reads the line byte by byte. */
 const maximumCommand = 32 * 1024;
+const repeatMs = 2_000;
 const maximumOutput = 64 * 1024 * 1024;
 
 export interface ShellOptions {
@@ -30,7 +33,7 @@ export interface ShellResult {
 
 /**
  * Runs `argv` in the guest with nothing on its standard input. What it starts in the background ends with it, unless that
- * is in a session of its own (setsid). Throws HatchwayError "unavailable" when the VM has no shell port or ends,
+ * is in a session of its own (setsid). A command that a reboot of the guest cuts off ends in "timeout". Throws HatchwayError "unavailable" when the VM has no shell port or ends,
  * "timeout", "too-large" for a command over 32 KiB or output over 64 MiB.
  */
 export function runInGuest(socketPath: string, argv: string[], options: ShellOptions): Promise<ShellResult> {
@@ -43,9 +46,13 @@ export function runInGuest(socketPath: string, argv: string[], options: ShellOpt
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let length = 0;
-    const refuse = (error: HatchwayError): void => {
+    const finish = (): void => {
       clearTimeout(timer);
+      clearInterval(repeat);
       socket.destroy();
+    };
+    const refuse = (error: HatchwayError): void => {
+      finish();
       reject(error);
     };
     const timer = setTimeout(() => {
@@ -61,12 +68,15 @@ export function runInGuest(socketPath: string, argv: string[], options: ShellOpt
       if (length > maximumOutput)
         refuse(new HatchwayError("too-large", `"${argv[0]}" wrote over ${maximumOutput} bytes`));
     });
-    socket.on("connect", () => socket.write(`\n${token} ${command}\n`));
+    const ask = (): void => {
+      if (!answer.started) socket.write(`\n${token} ${command}\n`);
+    };
+    const repeat = setInterval(ask, repeatMs);
+    socket.on("connect", ask);
     socket.on("data", (chunk) => {
       const code = answer.push(chunk);
       if (code === undefined) return;
-      clearTimeout(timer);
-      socket.destroy();
+      finish();
       resolve({ code, output: Buffer.concat(chunks) });
     });
     refuseWhenLost(socket, socketPath, refuse);
@@ -98,6 +108,11 @@ export class Answer {
     this.#start = Buffer.from(`${token} start\n`);
     this.#trailer = Buffer.from(`\n${token} exit `);
     this.#onOutput = onOutput;
+  }
+
+  /** Whether the guest has taken the command. */
+  get started(): boolean {
+    return this.#started;
   }
 
   /** The exit status, once it is there. */

@@ -2,6 +2,7 @@ import { createServer, STATUS_CODES, type IncomingMessage, type Server, type Ser
 import type { Duplex } from "node:stream";
 import type { GuestIdentity } from "#channel";
 import { HatchwayError, httpStatus, toHatchwayError } from "#error";
+import { OneAtATime } from "#pipelining";
 import { route, type GuestRequest, type Parts } from "#guest/routes";
 
 /** Connections of one VM at a time, at most. */
@@ -20,8 +21,7 @@ export class GuestServer {
   readonly #http: Server;
   readonly #identities = new WeakMap<Duplex, GuestIdentity>();
   readonly #streams = new Map<string, Set<Duplex>>();
-  /** Streams with an answer that is not out yet. */
-  readonly #busy: WeakSet<Duplex> = new WeakSet();
+  readonly #oneAtATime = new OneAtATime();
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -35,7 +35,9 @@ export class GuestServer {
       requireHostHeader: true,
     });
     this.#http.timeout = IDLE_TIMEOUT;
-    this.#http.on("request", (request, response) => void this.#serve(request, response));
+    this.#http.on("request", (request, response) => {
+      if (this.#oneAtATime.admits(request, response)) void this.#serve(request, response);
+    });
     this.#http.on("clientError", (error: NodeJS.ErrnoException, stream) => refuse(stream, error));
     // Both would otherwise be answered by Node: neither has a place here.
     this.#http.on("connect", (_request, stream: Duplex) => stream.destroy());
@@ -74,20 +76,10 @@ export class GuestServer {
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const stream: Duplex = request.socket;
-    if (this.#busy.has(stream)) {
-      // One request at a time: else some hundred bytes would have us hold a value for each of many.
-      stream.destroy();
-      return;
-    }
-    this.#busy.add(stream);
     const gone = new AbortController();
-    response.once("close", () => {
-      this.#busy.delete(stream);
-      gone.abort();
-    });
+    response.once("close", () => gone.abort());
     try {
-      const identity = this.#identities.get(stream);
+      const identity = this.#identities.get(request.socket);
       if (!identity) throw new HatchwayError("internal", "a stream without an identity");
       const asked: GuestRequest = { identity, request, response, gone: gone.signal };
       await route(this.#parts, asked);

@@ -3,6 +3,7 @@ import { constants } from "node:fs";
 import { chmod, lstat, mkdir, open, rename, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
 import { HatchwayError } from "#error";
+import { valueBuffer } from "#value-buffer";
 
 /** The user that this process acts as. */
 export function ownUid(): number {
@@ -51,7 +52,7 @@ export async function readPrivateFile(path: string, limit: number): Promise<Buff
       );
     }
     if (stat.size > limit) throw new HatchwayError("invalid", `"${path}" has ${stat.size} bytes, more than ${limit}`);
-    const bytes = Buffer.allocUnsafeSlow(stat.size);
+    const bytes = valueBuffer(stat.size);
     const { bytesRead } = await file.read(bytes, 0, stat.size, 0);
     if (bytesRead !== stat.size) throw new HatchwayError("unavailable", `"${path}" changed while it was read`);
     return bytes;

@@ -68,6 +68,7 @@ describe("commit queue", () => {
     queue.fail(new HatchwayError("unavailable", "lost"));
     expect(await begun).toEqual({ outcome: "unknown" });
     expect(await waiting).toBe("unavailable");
+    await queue.idle();
   });
 
   it("bounds the bytes of a batch and of what waits", async ({ expect }) => {

@@ -91,6 +91,8 @@ export class CommitQueue {
     for (const ticket of this.#waiting) ticket.settle(error);
     this.#begun = [];
     this.#waiting = [];
+    this.#waitingSize = 0;
+    this.#ready = true;
     this.#tellIdle();
   }
 

@@ -149,9 +149,16 @@ class SqliteStore implements Store {
   }
 
   async #close(): Promise<void> {
-    await this.#within(this.#queue.idle());
-    await this.#within(this.#failure === undefined ? this.#finish() : this.#abandon());
-    this.#letGo();
+    try {
+      await this.#within(this.#queue.idle());
+      await this.#within(this.#failure === undefined ? this.#finish() : this.#abandon());
+    } catch (error) {
+      // The threads end when the disk answers, and keep the process no longer than that.
+      void this.#abandon();
+      throw error;
+    } finally {
+      this.#letGo();
+    }
   }
 
   /** The reader first: the last connection to be closed brings the log into the database. */

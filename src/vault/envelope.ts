@@ -11,10 +11,9 @@
 //
 // A data key seals exactly one value, so the value's own nonce is all zero. Rotating a term rewraps bytes 4 to 68 and
 // leaves the rest.
-import { createCipheriv, createDecipheriv, randomFillSync, webcrypto } from "node:crypto";
+import { createCipheriv, createDecipheriv, randomFillSync } from "node:crypto";
 import { HatchwayError } from "#error";
-
-const { subtle } = webcrypto;
+import { valueBuffer } from "#value-buffer";
 
 export const KEY_SIZE = 32;
 const NONCE_SIZE = 12;
@@ -34,7 +33,7 @@ export class Key implements Disposable {
   }
 
   static random(): Key {
-    return new Key(randomFillSync(Buffer.allocUnsafeSlow(KEY_SIZE)));
+    return new Key(randomFillSync(valueBuffer(KEY_SIZE)));
   }
 
   [Symbol.dispose](): void {
@@ -79,13 +78,13 @@ export function sealValue(terms: TermKeys, value: Uint8Array, place: Buffer): Bu
   return Buffer.concat([head, wrapped, encrypt(dataKey, ZERO_NONCE, value, place)]);
 }
 
-/** The value, in a buffer that the caller wipes; no other copy of it is left in memory. */
-export async function openValue(terms: TermKeys, row: Buffer, place: Buffer): Promise<Buffer> {
+/** The value, in a buffer that the caller wipes. */
+export function openValue(terms: TermKeys, row: Buffer, place: Buffer): Buffer {
   const { head, term, body } = decodeHead(VALUE_MAGIC, row);
   const wrappedSize = NONCE_SIZE + KEY_SIZE + TAG_SIZE;
   if (body.length < wrappedSize + TAG_SIZE) throw new HatchwayError("corrupt", "a sealed value is too short");
   using dataKey = new Key(open(terms.key(term), body.subarray(0, wrappedSize), Buffer.concat([head, place])));
-  return await decryptValue(dataKey, body.subarray(wrappedSize), place);
+  return decrypt(dataKey, ZERO_NONCE, body.subarray(wrappedSize), place);
 }
 
 function encodeHead(magic: Buffer, term: number): Buffer {
@@ -110,18 +109,10 @@ function encrypt(key: Key, nonce: Buffer, plaintext: Uint8Array, associated: Buf
 }
 
 /**
- * By Web Cryptography, since a Decipher makes its output longer than it is and then copies it: the longer buffer is
- * freed as it is, with the value in it (test/system/canary.test.ts finds it).
+ * Node's update() works in memory that is a byte larger than its result, and frees it as it is, plaintext and all. The
+ * same memory is what an update over as many bytes gets next, and fills with something else.
  */
-async function decryptValue(key: Key, sealed: Buffer, associated: Buffer): Promise<Buffer> {
-  const algorithm = { name: "AES-GCM", iv: ZERO_NONCE, additionalData: associated, tagLength: TAG_SIZE * 8 };
-  const imported = await subtle.importKey("raw", key.bytes, "AES-GCM", false, ["decrypt"]);
-  try {
-    return Buffer.from(await subtle.decrypt(algorithm, imported, sealed));
-  } catch (cause) {
-    throw doesNotOpen(cause);
-  }
-}
+const overwriter = createCipheriv("aes-256-ctr", Buffer.alloc(KEY_SIZE), Buffer.alloc(16));
 
 function decrypt(key: Key, nonce: Buffer, sealed: Buffer, associated: Buffer): Buffer {
   const end = sealed.length - TAG_SIZE;
@@ -130,16 +121,18 @@ function decrypt(key: Key, nonce: Buffer, sealed: Buffer, associated: Buffer): B
   decipher.setAuthTag(sealed.subarray(end));
   // update() hands out bytes that final() has not yet checked; they leave this function only once it has.
   const unchecked = decipher.update(sealed.subarray(0, end));
+  overwriter.update(sealed.subarray(0, end));
   try {
     decipher.final();
   } catch (cause) {
     unchecked.fill(0);
-    throw doesNotOpen(cause);
+    throw new HatchwayError(
+      "corrupt",
+      "sealed bytes do not open here: they were edited, moved or sealed by another key",
+      {
+        cause,
+      },
+    );
   }
   return unchecked;
-}
-
-function doesNotOpen(cause: unknown): HatchwayError {
-  const problem = "sealed bytes do not open here: they were edited, moved or sealed by another key";
-  return new HatchwayError("corrupt", problem, { cause });
 }

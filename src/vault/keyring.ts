@@ -11,6 +11,7 @@
 // root key gives, by HKDF too, the keys that outlive terms: of names, of the audit and of the MAC.
 import { createHmac, hkdfSync, randomBytes, timingSafeEqual } from "node:crypto";
 import { HatchwayError } from "#error";
+import { valueBuffer } from "#value-buffer";
 import { readPrivateFile, writeDurably } from "#host/files";
 import { Key, KEY_SIZE, open, seal, type TermKeys } from "#vault/envelope";
 
@@ -168,7 +169,7 @@ function isObject(json: unknown): json is Record<string, unknown> {
 
 function derive(key: Key, storeId: Buffer, purpose: string): Key {
   const derived = hkdfSync("sha256", key.bytes, storeId, `hatchway 1 ${purpose}`, KEY_SIZE);
-  const bytes = Buffer.allocUnsafeSlow(KEY_SIZE);
+  const bytes = valueBuffer(KEY_SIZE);
   const view = Buffer.from(derived);
   view.copy(bytes);
   view.fill(0);

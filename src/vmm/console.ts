@@ -7,12 +7,15 @@ import { lchown, open, rename, rm, type FileHandle } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import process from "node:process";
 import { HatchwayError } from "#error";
+import { Followers } from "#followers";
 import { stripControl } from "#printable";
 import type { Runner } from "#vm";
 
 /** Of console.log; when it is full it becomes console.log.1, in place of the one before. */
 export const maximumLog: number = 1024 * 1024;
 const maximumShown = 1024;
+/** QEMU has one; the rest is for one that comes back before its last is known to have ended. */
+const maximumConnections = 4;
 
 export interface ConsoleOptions {
   /** Where QEMU finds the console; see MachineSpec. Its folder is not the runner's to rename in (root's, sticky) or his own. */
@@ -27,6 +30,8 @@ export class ConsoleLog {
   readonly #options: ConsoleOptions;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  readonly #followers = new Followers();
+  readonly #utf8 = new TextDecoder();
   #file: FileHandle;
   #size: number;
   #writing: Promise<void> = Promise.resolve();
@@ -37,6 +42,7 @@ export class ConsoleLog {
     this.#file = file;
     this.#size = size;
     this.#server = createServer((socket) => this.#accept(socket));
+    this.#server.maxConnections = maximumConnections;
   }
 
   /** Listens at once; what an earlier daemon logged is kept. */
@@ -48,6 +54,8 @@ export class ConsoleLog {
       await rm(options.socket, { force: true });
       listenPrivately(log.#server, options.socket);
       await once(log.#server, "listening");
+      // A connection that could not be accepted, for want of descriptors, is its own client's loss.
+      log.#server.on("error", () => undefined);
       if (options.runner.uid !== process.getuid?.()) {
         await lchown(options.socket, options.runner.uid, options.runner.gid);
       }
@@ -62,6 +70,14 @@ export class ConsoleLog {
   async tail(count: number): Promise<string[]> {
     await this.#writing;
     return tailLog(this.#options.log, count);
+  }
+
+  /** The last `count` lines, and then what the guest writes until `signal` is aborted; all without control characters. */
+  follow(count: number, signal: AbortSignal): AsyncIterable<string> {
+    return this.#followers.follow(async () => {
+      const lines = await this.tail(count);
+      return lines.map((line) => `${line}\n`).join("");
+    }, signal);
   }
 
   async close(): Promise<void> {
@@ -79,6 +95,7 @@ export class ConsoleLog {
     socket.on("data", (chunk) => {
       // One chunk at a time, so that a guest that writes faster than the disk waits instead of filling memory.
       socket.pause();
+      this.#followers.publish(stripControl(this.#utf8.decode(chunk, { stream: true })));
       this.#writing = this.#writing.then(() => this.#append(chunk)).then(() => void socket.resume());
     });
   }

@@ -20,7 +20,7 @@ export const ON_NODE: Platform = {
 };
 export const AARCH64: Platform = {
   name: "aarch64",
-  command: [...(ARCH === "aarch64" ? [] : ["qemu-aarch64-static"]), join(ROOT, "dist/agent/aarch64/hatchway-agent")],
+  command: [...(ARCH === "aarch64" ? [] : ["qemu-aarch64"]), join(ROOT, "dist/agent/aarch64/hatchway-agent")],
 };
 
 export interface Ended {
@@ -40,7 +40,9 @@ export class GuestNamespace {
   }
 
   static async open(): Promise<GuestNamespace> {
-    const script = "mount -t tmpfs -o mode=755 tmpfs /run && echo ready && exec sleep infinity";
+    // All but /run can't be written: what a test makes the agent do stays in the namespace.
+    const script =
+      "mount -o remount,bind,ro / && mount -t tmpfs -o mode=755 tmpfs /run && echo ready && exec sleep infinity";
     const holder = spawn("unshare", ["-m", "--propagation", "private", "sh", "-c", script], {
       stdio: ["ignore", "pipe", "inherit"],
     });

@@ -2,14 +2,14 @@
 // machine that is gone when the test is over, whatever happened.
 
 import { chownSync, chmodSync, existsSync, mkdtempSync, rmSync } from "node:fs";
-import { createServer, type Server } from "node:net";
+import { createServer, type Server, type Socket } from "node:net";
 import { join, resolve } from "node:path";
 import process from "node:process";
 import { shellSocket } from "#vmm/paths";
 import { ConsoleLog } from "#vmm/console";
 import { minimalGuest } from "#vmm/guest";
 import { qemu } from "#vmm/machine";
-import { runInGuest, type ShellResult } from "#vmm/shell";
+import { runInGuest, type ShellResult } from "#client/guest-shell";
 import type { Accelerator, Machine, MachineSpec } from "#vmm";
 
 /** Where scripts/setup puts the minimal guest. */
@@ -55,17 +55,30 @@ export function specIn(directory: string): MachineSpec {
   };
 }
 
+export function listenForConsole(spec: MachineSpec): Promise<ConsoleLog> {
+  const log = join(spec.directory, "console.log");
+  return ConsoleLog.listen({ socket: spec.consoleSocket, log, runner: spec.runner });
+}
+
 /** A machine of the minimal guest with what the daemon would have around it. */
 export class GuestMachine {
   readonly spec: MachineSpec;
-  readonly console: ConsoleLog;
+  console: ConsoleLog;
+  /** Stands for the daemon's end of the virtio-serial port; `ports` are QEMU's connections to it. */
   readonly serial: Server;
+  readonly ports: Socket[];
   machine: Machine;
 
-  private constructor(spec: MachineSpec, console: ConsoleLog, serial: Server, machine: Machine) {
+  private constructor(
+    spec: MachineSpec,
+    console: ConsoleLog,
+    agent: { serial: Server; ports: Socket[] },
+    machine: Machine,
+  ) {
     this.spec = spec;
     this.console = console;
-    this.serial = serial;
+    this.serial = agent.serial;
+    this.ports = agent.ports;
     this.machine = machine;
   }
 
@@ -73,13 +86,16 @@ export class GuestMachine {
     const runner = change.runner ?? nobody;
     const directory = change.directory ?? machineFolder(runner);
     const spec: MachineSpec = { ...specIn(directory), ...change, runner };
-    const log = join(directory, "console.log");
-    const console = await ConsoleLog.listen({ socket: spec.consoleSocket, log, runner });
-    const serial = createServer();
+    const console = await listenForConsole(spec);
+    const ports: Socket[] = [];
+    const serial = createServer((socket) => {
+      ports.push(socket);
+      socket.on("error", () => socket.destroy());
+    });
     serial.listen(spec.serialSocket);
     try {
       chownSync(spec.serialSocket, runner.uid, runner.gid);
-      return new GuestMachine(spec, console, serial, await qemu.launch(spec, emulated));
+      return new GuestMachine(spec, console, { serial, ports }, await qemu.launch(spec, emulated));
     } catch (error) {
       await console.close();
       serial.close();

@@ -7,11 +7,11 @@ import {
   type Server as HttpServer,
   type ServerResponse,
 } from "node:http";
-import { createServer, type Server } from "node:net";
-import type { Duplex } from "node:stream";
+import { serveSessions } from "#channel/serial-session";
 import { encodeEnd, encodeManifestFile, entryHeader } from "#protocol/bundle";
-import type { Manifest, ManifestEntry } from "#protocol/manifest";
+import type { FileTarget, Manifest, ManifestEntry } from "#protocol/manifest";
 import { encodeHeader, padding } from "#protocol/ustar";
+import { SerialPort } from "#test/kit/serial-port";
 
 /** An entry with its value. */
 export interface Given extends Omit<ManifestEntry, "size" | "version"> {
@@ -30,15 +30,19 @@ export interface SeenReceipt {
 
 export const MTIME = 1_700_000_000;
 
-/** A file entry of root, 0600, unless said otherwise. */
-export function file(
-  name: string,
-  value: string | Uint8Array,
-  more: Partial<Given> & Partial<Given["file"]> = {},
-): Given {
-  const { path = name, mode = "0600", user = 0, group = 0, link, ...rest } = more as Partial<Given> & Given["file"];
-  const target = { path, mode, user, group, ...(link !== undefined && { link }) };
-  return { name, value: Buffer.from(value), file: target, ...rest };
+type Options = Partial<FileTarget> & Pick<Partial<Given>, "version" | "env" | "onChange">;
+
+/** A file entry of root, 0600, at its name, unless said otherwise. */
+export function file(name: string, value: string | Uint8Array, options: Options = {}): Given {
+  const { version, env: variable, onChange, ...target } = options;
+  return {
+    name,
+    value: Buffer.from(value),
+    file: { path: name, mode: "0600", user: 0, group: 0, ...target },
+    ...(version !== undefined && { version }),
+    ...(variable !== undefined && { env: variable }),
+    ...(onChange && { onChange }),
+  };
 }
 
 /** An entry that is only a variable. */
@@ -55,6 +59,8 @@ export class HostPeer {
   /** Answers to GET /v1/bundle are cut after so many bytes, and the connection closed. */
   cutAfter: number | undefined;
   mountRoot = "/run/hatchway/secrets";
+  /** Answers GET /v1/bundle in place of the bundle that was set. */
+  body: Uint8Array | undefined;
   /** Names of entries whose values are left out of the next answer, against the protocol. */
   withheld: string[] = [];
 
@@ -64,7 +70,7 @@ export class HostPeer {
   readonly #history: Map<string, Map<string, number>> = new Map();
   #changed = Promise.withResolvers<void>();
   readonly #http: HttpServer;
-  #listener: Server | undefined;
+  #port: SerialPort | undefined;
 
   constructor() {
     this.#http = createHttp({ keepAliveTimeout: 60_000 }, (request, response) => {
@@ -81,36 +87,28 @@ export class HostPeer {
     await once(this.#http, "listening");
   }
 
-  /** Listens as a virtio-serial port does: every connection first brings bytes of an earlier session. */
+  /** Listens as a virtio-serial port does, over which `stale` is still under way. */
   async listenSerial(path: string, stale: Uint8Array): Promise<void> {
-    this.#listener = createServer((socket) => {
-      socket.write(stale);
-      socket.once("data", (opening: Buffer) => {
-        socket.write(opening);
-        this.#http.emit("connection", socket as Duplex);
-      });
-    });
-    this.#listener.listen(path);
-    await once(this.#listener, "listening");
+    this.#port = await SerialPort.open(path, stale);
+    serveSessions(this.#port.hostEnd, (stream) => this.#http.emit("connection", stream));
   }
 
   async close(): Promise<void> {
     this.#http.closeAllConnections();
-    for (const server of [this.#http, this.#listener]) {
-      if (!server?.listening) continue;
-      server.close();
-      await once(server, "close");
-    }
+    this.#port?.close();
+    if (!this.#http.listening) return;
+    this.#http.close();
+    await once(this.#http, "close");
   }
 
   /** Puts these in force as a new revision. A version that is not given counts up when the value is another. */
   set(...given: Given[]): void {
     const before = new Map(this.#given.map((one) => [one.name, one]));
-    this.#given = given.map((one) => {
+    for (const one of given) {
       const old = before.get(one.name);
-      const version = old ? (old.version ?? 1) + (Buffer.compare(old.value, one.value) === 0 ? 0 : 1) : 1;
-      return { version, ...one };
-    });
+      one.version ??= old ? (old.version ?? 1) + (Buffer.compare(old.value, one.value) === 0 ? 0 : 1) : 1;
+    }
+    this.#given = given;
     this.#counter++;
     this.#history.set(this.revision, new Map(this.#given.map(({ name, version = 1 }) => [name, version])));
     this.#changed.resolve();
@@ -150,7 +148,7 @@ export class HostPeer {
     this.requests.push(`${request.method ?? ""} ${request.url ?? ""}`);
     if (url.pathname === "/v1/claim") return this.#claim(request, response);
     const key = /^Hatchway ([0-9a-f]{64})$/.exec(request.headers.authorization ?? "")?.[1];
-    if (this.#listener === undefined && (key === undefined || key !== this.claimed)) return end(response, 401);
+    if (this.#port === undefined && (key === undefined || key !== this.claimed)) return end(response, 401);
     if (url.pathname === "/v1/bundle") return this.#bundle(url, response);
     const receipt = /^\/v1\/receipts\/(.+)$/.exec(url.pathname);
     if (!receipt?.[1]) return end(response, 404);
@@ -181,7 +179,7 @@ export class HostPeer {
       response.writeHead(304).end();
       return;
     }
-    const tar = this.tar(have);
+    const tar = this.body ?? this.tar(have);
     response.writeHead(200, {
       "content-type": "application/x-tar",
       "content-length": tar.length,

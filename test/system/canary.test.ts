@@ -10,7 +10,7 @@ import { KEY } from "#test/kit/channel-conformance";
 import { DaemonProcess, endOf } from "#test/kit/daemon-process";
 import { GuestConnection } from "#test/kit/guest-connection";
 import { COMPILED, ended } from "#test/kit/guest-namespace";
-import { copiesInMemory } from "#test/kit/memory-scan";
+import { countInMemory } from "#test/kit/memory";
 
 /** A request on the admin socket: its status and body. */
 function ask(made: DaemonProcess, method: string, path: string, body?: Buffer): Promise<[number, string]> {
@@ -147,7 +147,7 @@ test("a value that was written and read a hundred times is not in the daemon's m
     value.subarray(-24),
     Buffer.from(value.toString("base64").slice(0, 32)),
   ]);
-  const found = copiesInMemory(pid, [...needles, Buffer.from("vsock_5107")]);
+  const found = await countInMemory(pid, [...needles, "vsock_5107"]);
   const marker = found.pop() ?? 0;
   // The scan sees what is there.
   expect(marker).toBeGreaterThan(0);

@@ -67,7 +67,7 @@ describe("a store's process", () => {
         expect(quickCheck(path)).toBe("ok");
       }
     },
-    10_000 + ROUNDS * 2_000,
+    10_000 + ROUNDS * 4_000,
   );
 
   it("is the store's only owner as long as it lives", async ({ expect }) => {
@@ -132,6 +132,7 @@ describe("a store's process", () => {
       new Set(["unavailable"]),
     );
     const all = await child.stop();
+    expect(all.at(-1)).toMatchObject({ did: "end", outcome: "ok" });
     expect(all.filter(({ did }) => did === "fatal")).toEqual([
       { did: "fatal", code: "unavailable", message: `disk of store "${path}" failed` },
     ]);

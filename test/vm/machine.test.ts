@@ -1,17 +1,17 @@
 import { spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { chmodSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import process from "node:process";
 import { afterAll, beforeAll, describe, test } from "vitest";
-import { GuestMachine, guestFolder, machineFolder, nobody, root, specIn } from "#test/kit/guest";
+import { GuestMachine, guestFolder, listenForConsole, machineFolder, nobody, root, specIn } from "#test/kit/guest";
 import { packedKernel } from "#vmm/guest";
 import { AcceleratorChoice, parseCache, probeKvm } from "#vmm/kvm";
 import { qemu } from "#vmm/machine";
 import { bootId, isAlive } from "#vmm/process";
-import { runInGuest } from "#vmm/shell";
+import { runInGuest } from "#client/guest-shell";
 import type { MachineExit, ProcessIdentity } from "#vmm";
 
 describe("a running machine", () => {
@@ -114,6 +114,20 @@ describe("a running machine", () => {
   test("keeps what the guest writes to its console, fit for a terminal", async ({ expect }) => {
     await guest.output("printf '\\033[31mred\\033[0m \\007bell\\r\\nlast words\\n' >/dev/console; sleep 0.3");
     expect(await guest.console.tail(2)).toEqual(["red bell", "last words"]);
+  });
+
+  test("connects again to a daemon that comes back", async ({ expect }) => {
+    await guest.console.close();
+    for (const port of guest.ports) port.destroy();
+    await new Promise((done) => guest.serial.close(done));
+    guest.console = await listenForConsole(guest.spec);
+    const connected = once(guest.serial, "connection");
+    guest.serial.listen(guest.spec.serialSocket);
+    chownSync(guest.spec.serialSocket, nobody.uid, nobody.gid);
+    await connected;
+    do await guest.output("echo anybody there >/dev/console; sleep 0.2");
+    while ((await guest.console.tail(1))[0] !== "anybody there");
+    expect(await guest.output("echo yes")).toBe("yes\n");
   });
 });
 

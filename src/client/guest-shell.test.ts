@@ -1,5 +1,5 @@
 import { test } from "vitest";
-import { Answer, quote } from "./shell.ts";
+import { Answer, quote } from "./guest-shell.ts";
 
 const token = "0123456789abcdef0123456789abcdef";
 

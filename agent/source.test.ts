@@ -1,0 +1,30 @@
+import { it } from "vitest";
+import { formatSource, parseSource } from "#agent/source";
+
+it("a source is read and written back", ({ expect }) => {
+  for (const text of [
+    "virtio-serial:org.hatchway.0",
+    "vsock:2:5107",
+    "vsock:4294967295:0",
+    "unix:/run/api",
+    "unix-serial:/p",
+  ]) {
+    expect(formatSource(parseSource(text))).toBe(text);
+  }
+});
+
+it("a source that is none is refused with what it should be", ({ expect }) => {
+  const cases: [string, string][] = [
+    ["", "should be one of virtio-serial:NAME, vsock:CID:PORT, unix:PATH"],
+    ["http://x", "should be one of"],
+    ["vsock:2", "should be vsock:CID:PORT"],
+    ["vsock:2:5107:1", "should be vsock:CID:PORT"],
+    ["vsock:02:5107", "should be vsock:CID:PORT"],
+    ["vsock:4294967296:1", "should be vsock:CID:PORT"],
+    ["unix:relative", "an absolute path"],
+    [`unix:/${"x".repeat(107)}`, "at most 107 bytes"],
+    ["virtio-serial:a/b", "should be virtio-serial:NAME"],
+    ["tls:host:1", 'source "tls" is not in this version'],
+  ];
+  for (const [text, problem] of cases) expect(() => parseSource(text)).toThrow(problem);
+});

@@ -1,0 +1,42 @@
+import { it } from "vitest";
+import { parseUsage } from "#agent/usage";
+
+it("commands and flags", ({ expect }) => {
+  const place = { root: "/run/hatchway", mount: true };
+  expect(parseUsage(["sync"])).toEqual({ kind: "sync", ...place });
+  expect(parseUsage(["secrets", "sync", "--from", "unix:/x", "--no-mount"])).toEqual({
+    kind: "sync",
+    root: "/run/hatchway",
+    mount: false,
+    from: "unix:/x",
+  });
+  expect(parseUsage(["run", "--root=/srv/x"])).toEqual({ kind: "run", root: "/srv/x", mount: true });
+  expect(parseUsage(["exec", "--root", "/r", "--", "cmd", "--flag"])).toEqual({
+    kind: "exec",
+    first: 4,
+    root: "/r",
+    mount: true,
+  });
+  expect(parseUsage(["exec", "cmd", "--", "x"])).toEqual({ kind: "exec", first: 1, ...place });
+  expect(parseUsage(["status", "--json"])).toEqual({ kind: "status", root: "/run/hatchway", json: true });
+  for (const verb of ["sync", "run", "exec", "status", "version"]) {
+    expect(parseUsage([verb, "--help"])).toMatchObject({
+      kind: "help",
+      text: expect.stringContaining("usage: hatchway-agent"),
+    });
+  }
+});
+
+it("what is not known is refused by its name", ({ expect }) => {
+  const cases: [string[], string][] = [
+    [["fetch"], 'unknown command "fetch"'],
+    [["secrets", "run"], 'unknown command "secrets run"'],
+    [["sync", "--json"], 'unknown flag "--json"'],
+    [["status", "--json=1"], 'flag "--json" takes no value'],
+    [["sync", "--from"], 'flag "--from" needs a value'],
+    [["sync", "--root", "/"], '--root "/" should be an absolute path'],
+    [["sync", "--root", "/run/../etc"], "should be an absolute path"],
+    [["version", "now"], 'unexpected argument "now"'],
+  ];
+  for (const [args, problem] of cases) expect(() => parseUsage(args)).toThrow(problem);
+});

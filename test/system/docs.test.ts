@@ -1,0 +1,16 @@
+// The documents' commands, those that need no VM.
+import { describe, it } from "vitest";
+import { Desk, mismatch, readTranscript } from "#test/kit/documents";
+
+describe("docs/operations.md", () => {
+  const { steps } = readTranscript("docs/operations.md");
+
+  it("shows commands that do what it shows", async ({ expect }) => {
+    await using desk = new Desk();
+    expect(steps.length).toBeGreaterThan(5);
+    for (const step of steps) {
+      const ran = await desk.run(step);
+      expect(mismatch(step, ran), `line ${step.line}: ${step.command}\n${ran.output}`).toBeUndefined();
+    }
+  });
+});
