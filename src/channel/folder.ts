@@ -2,7 +2,7 @@ import { chmod, lchown, lstat, mkdir, rm } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import { HatchwayError } from "#error";
 import { isErrno, ownUid } from "#host/files";
-import { descriptorOf, peerCredentials } from "#host/peer";
+import { descriptorOf, peerCredentials, type PeerCredentials } from "#host/peer";
 import type { Runner } from "#vm";
 
 /** Bytes of a unix socket's path, at most: sun_path of unix(7) without its NUL. */
@@ -51,11 +51,16 @@ const MAX_CONNECTIONS = 64;
  * Listens on a unix socket that only `runner` can connect to, in a closed folder. A connection of anybody else, root
  * excepted, is ended before a byte is read.
  */
-export async function bindForRunner(path: string, runner: Runner, accept: (socket: Socket) => void): Promise<Server> {
+export async function bindForRunner(
+  path: string,
+  runner: Runner,
+  accept: (socket: Socket, peer: PeerCredentials) => void,
+): Promise<Server> {
   checkSocketPath(path);
   await rm(path, { force: true });
   const server = createServer((socket) => {
-    if (isFor(runner, socket)) accept(socket);
+    const peer = peerOf(socket);
+    if (peer && (peer.uid === runner.uid || peer.uid === 0)) accept(socket, peer);
     else socket.destroy();
   });
   server.maxConnections = MAX_CONNECTIONS;
@@ -74,12 +79,11 @@ export async function bindForRunner(path: string, runner: Runner, accept: (socke
 }
 
 /** Whom the kernel cannot name, for one a process of a pid namespace that we do not see, is nobody. */
-function isFor(runner: Runner, socket: Socket): boolean {
+function peerOf(socket: Socket): PeerCredentials | undefined {
   try {
-    const { uid } = peerCredentials(descriptorOf(socket));
-    return uid === runner.uid || uid === 0;
+    return peerCredentials(descriptorOf(socket));
   } catch (error) {
-    if (error instanceof HatchwayError) return false;
+    if (error instanceof HatchwayError) return undefined;
     throw error;
   }
 }

@@ -1,6 +1,7 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { Accept } from "#channel";
+import type { Duplex } from "node:stream";
+import type { Accept, GuestIdentity } from "#channel";
 import type { Caller } from "#caller";
 import type { Delivery } from "#delivery";
 import { HatchwayError } from "#error";
@@ -9,6 +10,7 @@ import type { Vault, VmRequest } from "#vault";
 import { isSynced, type Convergence, type Vm } from "#vm";
 import type { Machine } from "#vmm";
 import { Endpoint } from "#daemon/endpoint";
+import { ForeignBoots } from "#daemon/foreign-boots";
 import { Processes } from "#daemon/processes";
 
 export interface MachinesParts {
@@ -34,15 +36,18 @@ export class HostMachines implements Machines {
   readonly #parts: MachinesParts;
   readonly #endpoints = new Map<string, Endpoint>();
   readonly #processes: Processes;
+  readonly #foreign: ForeignBoots;
 
   constructor(parts: MachinesParts) {
     this.#parts = parts;
     const { vault, self, log, disconnect } = parts;
+    const booted = async (vm: Vm): Promise<void> => {
+      disconnect(vm.id);
+      await vault.newGeneration(self, vm.id);
+    };
+    this.#foreign = new ForeignBoots(parts.runtime, booted);
     this.#processes = new Processes(parts.runtime, {
-      async booted(vm) {
-        disconnect(vm.id);
-        await vault.newGeneration(self, vm.id);
-      },
+      booted,
       ended(vm, exit) {
         disconnect(vm.id);
         log.write(`vm "${vm.name}" ended (${exit.by}): ${exit.detail}`);
@@ -137,11 +142,23 @@ export class HostMachines implements Machines {
     const { vault, accept, log } = this.#parts;
     const endpoint = await Endpoint.open(this.#directory(vm), vm, {
       vault,
-      accept,
+      accept: vm.launch ? accept : (stream, identity) => void this.#acceptForeign(vm, stream, identity),
       machines: this,
       report: (line) => log.write(line),
     });
     this.#endpoints.set(vm.id, endpoint);
+  }
+
+  /** Of a VM that something else runs: serves the stream once it is known which boot it is of. */
+  async #acceptForeign(vm: Vm, stream: Duplex, identity: GuestIdentity): Promise<void> {
+    stream.on("error", () => stream.destroy());
+    try {
+      await this.#foreign.look(vm, identity);
+      if (!stream.destroyed) this.#parts.accept(stream, identity);
+    } catch (error) {
+      stream.destroy();
+      this.#parts.log.report(error);
+    }
   }
 
   async #start(caller: Caller, vm: Vm, wait: Wait | undefined): Promise<void> {
@@ -191,6 +208,7 @@ export class HostMachines implements Machines {
     const machine: Machine | undefined = this.#processes.machine(vm.id);
     if (machine) await machine.stop(REMOVE_GRACE);
     this.#processes.forget(vm.id);
+    await this.#foreign.forget(vm);
     this.#parts.disconnect(vm.id);
     await this.#endpoints.get(vm.id)?.close();
     this.#endpoints.delete(vm.id);
