@@ -1,8 +1,9 @@
-import { chmod, lchown, lstat, mkdir, rm } from "node:fs/promises";
+import { chmod, lchown, lstat, mkdir } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import { HatchwayError } from "#error";
 import { isErrno, ownUid } from "#host/files";
 import { descriptorOf, peerCredentials, type PeerCredentials } from "#host/peer";
+import { removeTree } from "#host/remove-tree";
 import type { Runner } from "#vm";
 
 /** Bytes of a unix socket's path, at most: sun_path of unix(7) without its NUL. */
@@ -44,6 +45,12 @@ export async function openFolder(path: string, runner: Runner): Promise<void> {
   await chmod(path, 0o1770);
 }
 
+/** Takes the folder away with all that the runner made there. */
+export async function removeFolder(path: string): Promise<void> {
+  await closeFolder(path);
+  await removeTree(path);
+}
+
 /** Connections to one socket of a runner at a time, at most: he cannot take descriptors away from other VMs. */
 const MAX_CONNECTIONS = 64;
 
@@ -57,7 +64,7 @@ export async function bindForRunner(
   accept: (socket: Socket, peer: PeerCredentials) => void,
 ): Promise<Server> {
   checkSocketPath(path);
-  await rm(path, { force: true });
+  await removeTree(path);
   const server = createServer((socket) => {
     const peer = peerOf(socket);
     if (peer && (peer.uid === runner.uid || peer.uid === 0)) accept(socket, peer);

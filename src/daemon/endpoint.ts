@@ -1,10 +1,10 @@
-import { mkdir, rm } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import type { Server } from "node:http";
 import { dirname, join } from "node:path";
 import { runnerApp, runnerCaller } from "#admin/runner";
 import { serveApi } from "#admin/serve";
 import type { Accept, ChannelKind, Listener, LiveChannel } from "#channel";
-import { bindForRunner, checkSocketPath, closeFolder, closeServer, openFolder } from "#channel/folder";
+import { bindForRunner, checkSocketPath, closeFolder, closeServer, openFolder, removeFolder } from "#channel/folder";
 import { virtioSerial } from "#channel/virtio-serial";
 import { vsock } from "#channel/vsock";
 import type { Machines } from "#machines";
@@ -80,7 +80,7 @@ export class Endpoint {
   /** Closes, and takes the folder with all that is in it away. */
   async remove(): Promise<void> {
     await this.close();
-    await rm(this.directory, { recursive: true, force: true });
+    await removeFolder(this.directory);
   }
 }
 

@@ -1,8 +1,8 @@
-import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import type { Accept, GuestIdentity } from "#channel";
 import type { Caller } from "#caller";
+import { removeFolder } from "#channel/folder";
 import type { Delivery } from "#delivery";
 import { HatchwayError } from "#error";
 import type { Machines, VmView, Wait } from "#machines";
@@ -212,7 +212,12 @@ export class HostMachines implements Machines {
     this.#parts.disconnect(vm.id);
     await this.#endpoints.get(vm.id)?.close();
     this.#endpoints.delete(vm.id);
-    await rm(this.#directory(vm), { recursive: true, force: true });
+    try {
+      await removeFolder(this.#directory(vm));
+    } catch (error) {
+      // What a runner built there to hinder us stays, with nobody's access but ours; the VM goes all the same.
+      this.#parts.log.report(error);
+    }
   }
 
   async #lastWords(vm: Vm): Promise<string[]> {

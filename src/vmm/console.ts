@@ -3,11 +3,12 @@
 
 import { once } from "node:events";
 import { constants, existsSync } from "node:fs";
-import { lchown, open, rename, rm, type FileHandle } from "node:fs/promises";
+import { lchown, open, rename, type FileHandle } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import process from "node:process";
 import { HatchwayError } from "#error";
 import { Followers } from "#followers";
+import { removeTree } from "#host/remove-tree";
 import { stripControl } from "#printable";
 import type { Runner } from "#vm";
 
@@ -48,7 +49,7 @@ export class ConsoleLog {
     const { size } = await file.stat();
     const log = new ConsoleLog(options, file, size);
     try {
-      await rm(options.socket, { force: true });
+      await removeTree(options.socket);
       listenPrivately(log.#server, options.socket);
       await once(log.#server, "listening");
       if (options.runner.uid !== process.getuid?.()) {

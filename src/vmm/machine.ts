@@ -5,9 +5,10 @@
 // The end is noticed by the exit of our child, or, for a process that is not our child, by its QMP connection's end.
 
 import { EventEmitter } from "node:events";
-import { accessSync, constants, rmSync } from "node:fs";
+import { accessSync, constants } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { HatchwayError } from "#error";
+import { removeTree } from "#host/remove-tree";
 import type { Accelerator, Machine, MachineEvents, MachineExit, MachineSpec, ProcessIdentity, Vmm } from "#vmm";
 import { qmpSocket, shellSocket } from "./paths.ts";
 import { identify, isAlive, signalProcess } from "./process.ts";
@@ -27,8 +28,7 @@ export const qemu: Vmm = {
   async launch(spec: MachineSpec, accelerator: Accelerator): Promise<Machine> {
     const args = qemuArguments(spec, accelerator);
     checkFiles(spec);
-    rmSync(qmpSocket(spec.directory), { force: true });
-    rmSync(shellSocket(spec.directory), { force: true });
+    for (const stale of [qmpSocket(spec.directory), shellSocket(spec.directory)]) await removeTree(stale);
     const started = spawnQemu(args, spec.runner);
     const { qmp, identity } = await waitForQmp(started, spec.directory);
     const machine = new QemuMachine(spec, identity, qmp, started);
