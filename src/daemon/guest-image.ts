@@ -3,6 +3,7 @@ import { chmod, copyFile, mkdir, readdir, rename, stat } from "node:fs/promises"
 import { dirname, join } from "node:path";
 import { HatchwayError } from "#error";
 import { ownUid } from "#host/files";
+import { Mutex } from "#vault/mutex";
 import type { LaunchOptions, Runner } from "#vm";
 import type { Accelerator, MachineSpec } from "#vmm";
 import { minimalGuest, packedKernel } from "#vmm/guest";
@@ -35,8 +36,15 @@ export async function guestImage(launch: LaunchOptions, runner: Runner, runtime:
   };
 }
 
+/** Of one target after the other: VMs that start together need the same copy. */
+const copying = new Mutex();
+
 /** A copy that every user can read: the clone itself may lie in somebody's home. */
-async function readableCopy(from: string, to: string): Promise<string> {
+function readableCopy(from: string, to: string): Promise<string> {
+  return copying.run(to, () => copyReadable(from, to));
+}
+
+async function copyReadable(from: string, to: string): Promise<string> {
   await mkdir(to, { recursive: true });
   await chmod(to, 0o755);
   for (const name of await readdir(from)) {
