@@ -5,6 +5,7 @@ import type { Caller } from "#caller";
 import { removeFolder } from "#channel/folder";
 import type { Delivery } from "#delivery";
 import { HatchwayError } from "#error";
+import { ownUid } from "#host/files";
 import type { Machines, VmView, Wait } from "#machines";
 import type { Vault, VmRequest } from "#vault";
 import { isSynced, type Convergence, type Vm } from "#vm";
@@ -16,6 +17,7 @@ import { Processes } from "#daemon/processes";
 export interface MachinesParts {
   vault: Vault;
   delivery: Delivery;
+  mode: "system" | "session";
   /** The daemon's folder on tmpfs. */
   runtime: string;
   /** The daemon's own work, as the audit names it. */
@@ -26,8 +28,8 @@ export interface MachinesParts {
   log: { write(line: string): void; report(error: unknown): void };
 }
 
-/** Lines of the console that a failed start shows. */
-const LAST_LINES = 12;
+/** Lines of the console that a failed start shows: a panic of Linux, its first line included. */
+const LAST_LINES = 30;
 /** Milliseconds for a machine to end that is to be removed. */
 const REMOVE_GRACE = 0;
 
@@ -76,7 +78,7 @@ export class HostMachines implements Machines {
   }
 
   async create(caller: Caller, request: VmRequest, start: boolean, wait?: Wait): Promise<VmView> {
-    if (start) this.#checkRunner(caller, request);
+    if (start) this.#checkRunner(request);
     const vm = await this.#parts.vault.createVm(caller, request);
     try {
       await this.#open(vm);
@@ -99,6 +101,7 @@ export class HostMachines implements Machines {
 
   async start(caller: Caller, name: string, wait?: Wait): Promise<VmView> {
     const vm = await this.#parts.vault.admit(caller, "vm.start", name);
+    this.#checkRunner(vm);
     await this.#start(caller, vm, wait);
     return this.#view(caller, vm);
   }
@@ -237,9 +240,18 @@ export class HostMachines implements Machines {
   }
 
   /** A VMM that is broken out of must not be root's, where there can be users for them. */
-  #checkRunner(caller: Caller, { name, runner }: VmRequest): void {
-    if (runner.uid !== 0 || caller.kind !== "unix" || this.#parts.self.kind !== "embedded") return;
-    if (!this.#parts.self.purpose.startsWith("system")) return;
+  #checkRunner({ name, runner }: Pick<Vm, "name" | "runner">): void {
+    if (this.#parts.mode === "session") {
+      if (runner.uid === ownUid()) return;
+      throw new HatchwayError(
+        "invalid",
+        `vm "${name}" would run as uid ${runner.uid}, and a session is one user's alone`,
+        {
+          hint: "to run it as another user, use the system daemon: hatchway serve --system",
+        },
+      );
+    }
+    if (runner.uid !== 0) return;
     throw new HatchwayError("invalid", `vm "${name}" would run as root`, {
       hint: `useradd --system ${name}-runner, then --runner ${name}-runner`,
     });

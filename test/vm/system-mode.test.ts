@@ -122,6 +122,29 @@ describe("the system daemon", () => {
       expect(stderr).toMatch(/^error: vm "three" would run as root\nhint: useradd --system three-runner/);
     }
     expect((await host.run(["vm", "show", "three"])).code).toBe(3);
+    // Nor by a detour.
+    await host.ok(["vm", "create", "three"]);
+    const { code, stderr } = await host.run(["vm", "start", "three"]);
+    expect(code).toBe(2);
+    expect(stderr).toContain('vm "three" would run as root');
+    await host.ok(["vm", "remove", "three"]);
+  });
+
+  it("names the file that a runner cannot read", async ({ expect }) => {
+    await host.root("cp /run/hatchway/guest/initrd.img /run/private.img && chmod 600 /run/private.img");
+    const { code, stderr } = await host.run([
+      "vm",
+      "launch",
+      "three",
+      "--runner",
+      "third",
+      "--initrd",
+      "/run/private.img",
+    ]);
+    expect(stderr).toMatch(/^error: initrd "\/run\/private.img" cannot be read by the runner third\nhint: .*\n$/);
+    expect(code).toBe(5);
+    expect((await host.run(["vm", "show", "three"])).code).toBe(3);
+    expect(await host.root("ls /run/hatchway/vm")).toBe("one\ntwo\n");
   });
 
   it("refuses a second VM of one runner, and of one runner's group", async ({ expect }) => {
