@@ -63,6 +63,11 @@ describe("docs/formats.md", () => {
       "http bundle-answer",
       "http receipt",
       "json error",
+      "",
+      "json keyring",
+      "",
+      "json audit",
+      "",
     ]);
   });
 

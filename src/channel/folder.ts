@@ -4,22 +4,8 @@ import { HatchwayError } from "#error";
 import { isErrno, ownUid } from "#host/files";
 import { descriptorOf, peerCredentials, type PeerCredentials } from "#host/peer";
 import { removeTree } from "#host/remove-tree";
+import { checkSocketPath } from "#socket-path";
 import type { Runner } from "#vm";
-
-/** Bytes of a unix socket's path, at most: sun_path of unix(7) without its NUL. */
-const MAX_SOCKET_PATH = 107;
-
-export function checkSocketPath(path: string): void {
-  const size = Buffer.byteLength(path);
-  if (size <= MAX_SOCKET_PATH) return;
-  throw new HatchwayError(
-    "invalid",
-    `socket path "${path}" has ${size} bytes: unix sockets take at most ${MAX_SOCKET_PATH}`,
-    {
-      hint: "use a shorter vm name or a shorter XDG_RUNTIME_DIR",
-    },
-  );
-}
 
 /**
  * Makes the folder of a VM's sockets, or takes it back from its runner: until `openFolder` only this process's user
@@ -63,7 +49,7 @@ export async function bindForRunner(
   runner: Runner,
   accept: (socket: Socket, peer: PeerCredentials) => void,
 ): Promise<Server> {
-  checkSocketPath(path);
+  checkSocketPath(path, "use a shorter vm name or a shorter XDG_RUNTIME_DIR");
   await removeTree(path);
   const server = createServer((socket) => {
     const peer = peerOf(socket);

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { GuestIdentity } from "#channel";
 import { HatchwayError } from "#error";
-import { Mutex } from "#vault/mutex";
+import { Mutex } from "#mutex";
 import type { Vm } from "#vm";
 import { identify, isSameProcess } from "#vmm/process";
 import { ProcessRecords, type ProcessRecord } from "#daemon/process-records";

@@ -3,7 +3,7 @@ import { chmod, copyFile, mkdir, readdir, rename, stat } from "node:fs/promises"
 import { dirname, join } from "node:path";
 import { HatchwayError } from "#error";
 import { ownUid } from "#host/files";
-import { Mutex } from "#vault/mutex";
+import { Mutex } from "#mutex";
 import type { LaunchOptions, Runner } from "#vm";
 import type { Accelerator, MachineSpec } from "#vmm";
 import { minimalGuest, packedKernel } from "#vmm/guest";
@@ -25,10 +25,11 @@ export async function guestImage(launch: LaunchOptions, runner: Runner, runtime:
   const built = join(packageRoot(), "dist/guest/x86_64");
   if (!existsSync(packedKernel(built))) {
     throw new HatchwayError("not-found", `the minimal guest is not built: there is no "${packedKernel(built)}"`, {
-      hint: "build it with scripts/setup, or name a kernel with --kernel",
+      hint: `build it with ${join(packageRoot(), "scripts/build-guest")}, or name a kernel with --kernel`,
     });
   }
-  const folder = runner.uid === ownUid() ? built : await readableCopy(built, join(runtime, "guest"));
+  const folder =
+    runner.uid === ownUid() ? built : await copying.run("guest", () => readableCopy(built, join(runtime, "guest")));
   return {
     probed: packedKernel(folder),
     files: (accelerator) => ({ ...minimalGuest(folder, accelerator), ...given }),
@@ -36,7 +37,7 @@ export async function guestImage(launch: LaunchOptions, runner: Runner, runtime:
   };
 }
 
-/** Of one target after the other: VMs that start together need the same copy. */
+/** One copy is made at a time: a second would write into files that the first has put in place. */
 const copying = new Mutex();
 
 /** A copy that every user can read: the clone itself may lie in somebody's home. */

@@ -31,8 +31,9 @@ test("a link in place of the folder goes, and what is not there is no fault", as
   await removeTree(join(folder, "nothing"));
 });
 
-test("a tree that is too deep is refused", async ({ expect }) => {
+test("a tree of any depth goes", async ({ expect }) => {
   const tree = join(folder, "deep");
-  mkdirSync(join(tree, ...Array.from({ length: 40 }, () => "d")), { recursive: true });
-  await expect(removeTree(tree)).rejects.toMatchObject({ code: "unavailable" });
+  mkdirSync(join(tree, ...Array.from({ length: 400 }, () => "d")), { recursive: true });
+  await removeTree(tree);
+  expect(existsSync(tree)).toBe(false);
 });

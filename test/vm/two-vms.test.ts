@@ -33,31 +33,32 @@ class HostileRoot {
     this.#vm = vm;
   }
 
-  /** Writes bytes into the port and gives what comes out of it: so many answers, or what there is after some seconds. */
-  async say(bytes: string, answers: number, seconds: number): Promise<string> {
-    const base64 = Buffer.from(bytes, "latin1").toString("base64");
-    const answer = await this.#session.guest(
+  /** Asks one thing after the other, each in a session of its own; each is answered, or is not within some seconds. */
+  async ask(requests: readonly string[], seconds = 5): Promise<Answer[]> {
+    const openings = requests.map(() => opening(nonce()));
+    const asked = requests.map((text, at) => Buffer.from(`${openings[at]}${text}`, "latin1").toString("base64"));
+    const base64 = await this.#session.guest(
       this.#vm,
-      `exec 2>/dev/null 3<>${PORT}; echo ${base64} | base64 -d >&3; cat <&3 >/tmp/said & reader=$!; turn=0
-until [ $(grep -ao 'HTTP/1.1 [0-9]' /tmp/said | wc -l) -ge ${answers} ] || [ $turn -ge ${seconds * 10} ]; do
-  turn=$((turn + 1)); sleep 0.1
+      `exec 2>/dev/null 3<>${PORT}; cat <&3 >/tmp/said & reader=$!; answers=0; turn=0
+for one in ${asked.join(" ")}; do
+  echo $one | base64 -d >&3; answers=$((answers + 1))
+  until [ $(grep -ao 'HTTP/1.1 [0-9]' /tmp/said | wc -l) -ge $answers ] || [ $turn -ge ${seconds * 10} ]; do
+    turn=$((turn + 1)); sleep 0.1
+  done
 done
 sleep 0.2; kill $reader; base64 </tmp/said`,
     );
-    return Buffer.from(answer, "base64").toString("latin1");
-  }
-
-  /** Asks one thing after the other in a session of its own. */
-  async ask(requests: readonly string[], seconds = 5): Promise<Answer[]> {
-    const word = nonce();
-    const said = await this.say(opening(word) + requests.join(""), requests.length, seconds);
-    const begin = said.indexOf(opening(word));
-    if (begin < 0) throw new Error(`the host did not take up a session: ${JSON.stringify(said.slice(0, 200))}`);
-    const answers = said.slice(begin + opening(word).length).split(/(?=HTTP\/1\.1 \d)/);
-    return answers.map((answer) => ({
-      status: answer.slice(9, 12),
-      bytes: answer.replace(/^date:.*\r\n/im, ""),
-    }));
+    let said = Buffer.from(base64, "base64").toString("latin1");
+    // What comes before is of somebody who had the port before.
+    return openings.map((words, at) => {
+      const begin = said.indexOf(words);
+      if (begin < 0) throw new Error(`the host did not take up session ${at}`);
+      said = said.slice(begin + words.length);
+      const next = openings[at + 1];
+      const end = next === undefined ? -1 : said.indexOf(next);
+      const answer = end < 0 ? said : said.slice(0, end);
+      return { status: answer.slice(9, 12), bytes: answer.replace(/^date:.*\r\n/im, "") };
+    });
   }
 }
 
@@ -96,7 +97,6 @@ describe("two VMs", () => {
       paths.map((path) => request(`${method} ${path}`, method === "POST" ? "" : undefined)),
     );
     const answers = await root.ask(asked);
-    expect(answers.length).toBe(asked.length);
     methods.forEach((method, at) => {
       const [foreign, nothing] = answers.slice(2 * at);
       expect(foreign?.bytes, method).toBe(nothing?.bytes);
@@ -120,7 +120,6 @@ describe("two VMs", () => {
       "PUT /vms/a/secrets/only-b",
     ];
     const answers = await root.ask(lines.map((line) => request(line)));
-    expect(answers.length).toBe(lines.length);
     for (const { status, bytes } of answers) {
       expect(status).toMatch(/^40[04]$/);
       expect(bytes).not.toMatch(/only-b|for\/b/);
@@ -182,12 +181,12 @@ describe("two VMs", () => {
     "random bytes": `head -c 1048576 /dev/urandom`,
     "a mebibyte without a newline": `${mebibyte} | tr '\\0' 'A'`,
     "a mebibyte of NULs": mebibyte,
-    "a header without end": `printf '\\0${nonce()}\\nGET /v1/bundle HTTP/1.1\\r\\nX: '; ${mebibyte} | tr '\\0' 'A'`,
-    "a body that is never sent": `printf '\\0${nonce()}\\nPOST /v1/claim HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 4096\\r\\n\\r\\n{'`,
-    "half an opening": `printf '\\0${nonce().slice(0, 20)}'`,
+    "a header without end": `printf '\\000${nonce()}\\nGET /v1/bundle HTTP/1.1\\r\\nX: '; ${mebibyte} | tr '\\0' 'A'`,
+    "a body that is never sent": `printf '\\000${nonce()}\\nPOST /v1/claim HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 4096\\r\\n\\r\\n{'`,
+    "half an opening": `printf '\\000${nonce().slice(0, 20)}'`,
     "one opening again and again": `n=${nonce()}; for i in $(seq 2000); do printf '\\0%s\\n' $n; done`,
     "half a request in each of many sessions": `for i in $(seq 500); do printf '\\0%s\\nGET /v1/bun' ${nonce()}; done`,
-    "many requests whose answers are not read": `printf '\\0${nonce()}\\n'; for i in $(seq 500); do printf 'GET /v1/bundle HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n'; done`,
+    "many requests whose answers are not read": `printf '\\000${nonce()}\\n'; for i in $(seq 500); do printf 'GET /v1/bundle HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n'; done`,
   })) {
     it(`${what}: the other VM and the host do not notice, and the port serves again`, async ({ expect }) => {
       // The device is closed while bytes are still under way in both directions.
@@ -204,7 +203,7 @@ describe("two VMs", () => {
     // A session that ends in the middle of its answer.
     await session.guest(
       "a",
-      `exec 3<>${PORT}; printf '\\0${nonce()}\\nGET /v1/bundle HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n' >&3; head -c 100 <&3`,
+      `exec 3<>${PORT}; printf '\\000${nonce()}\\nGET /v1/bundle HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n' >&3; head -c 100 <&3`,
     );
     await session.guest("a", AGENT);
     await session.ok(["secret", "update", "common"], { stdin: "common again" });
