@@ -9,7 +9,7 @@ import { syncOnce } from "./once.ts";
 import { AGENT_VERSION, summary, type Refusal } from "./receipt.ts";
 import { openRoot, type Root } from "./root.ts";
 import { run } from "./run.ts";
-import { openSet } from "./set.ts";
+import { readSet } from "./set.ts";
 import { detectSource, parseSource } from "./source.ts";
 import { readStatus, type Status } from "./status.ts";
 import { HERE, SysError, type Sys } from "./sys.ts";
@@ -88,15 +88,15 @@ function runUntilStopped(sys: Sys, place: Place): number {
 
 function exec(sys: Sys, command: Command & { kind: "exec" }): number {
   const root = open(sys, command);
-  const set = openSet(sys, root);
-  if (set) sys.close(set.fd);
-  else
+  const isThere = readSet(sys, root, () => true);
+  if (!isThere) {
     syncOnce(
       sys,
       root,
       () => hostOf(sys, root, command),
       (line) => complain(sys, line),
     );
+  }
   return become(sys, root, sys.args().slice(command.first), (line) => complain(sys, `error: ${line}`));
 }
 

@@ -4,7 +4,7 @@ import { concat } from "./http.ts";
 import { forEachVariable } from "./install.ts";
 import { variable } from "./notify.ts";
 import type { Root } from "./root.ts";
-import { openSet } from "./set.ts";
+import { readSet } from "./set.ts";
 import { failedWith, HERE, type Sys } from "./sys.ts";
 import { decodeUtf8, encodeUtf8 } from "./text.ts";
 import { isType, S_IFDIR } from "./tree.ts";
@@ -53,16 +53,19 @@ function isDirectory(sys: Sys, path: string): boolean {
 
 /** The caller's environment, and over it the set's variables; all of one revision. */
 function environmentOf(sys: Sys, root: Root): Uint8Array[] {
-  const set = openSet(sys, root);
-  if (!set) throw new AgentError("machine", "there is no set of secrets yet");
+  const variables = readSet(sys, root, (set) => {
+    const read = new Map<string, Uint8Array>();
+    forEachVariable(sys, set.fd, set.manifest, (name, value) => {
+      read.set(name, concat([encodeUtf8(`${name}=`), value]));
+    });
+    return read;
+  });
+  if (!variables) throw new AgentError("machine", "there is no set of secrets yet");
   const assignments = new Map<string, Uint8Array>();
   for (const line of sys.environment()) {
     const end = line.indexOf(0x3d);
     assignments.set(decodeUtf8(line.subarray(0, end < 0 ? line.length : end)), line);
   }
-  forEachVariable(sys, set.fd, set.manifest, (name, value) => {
-    assignments.set(name, concat([encodeUtf8(`${name}=`), value]));
-  });
-  sys.close(set.fd);
+  for (const [name, line] of variables) assignments.set(name, line);
   return [...assignments.values()];
 }

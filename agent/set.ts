@@ -16,7 +16,7 @@ import { isIntact, placesOf } from "./place.ts";
 import { parseRefusals, type Refusal } from "./receipt.ts";
 import type { Root } from "./root.ts";
 import { failedWith, type Fd, type Sys } from "./sys.ts";
-import { openDirectory, readFile, statOrNone } from "./tree.ts";
+import { openDirectory, readFile, statOrNone, using } from "./tree.ts";
 
 export const SET = "secrets";
 export const REFUSED_PATH = ".hatchway/refused.json";
@@ -47,6 +47,31 @@ export function openSet(sys: Sys, root: Root): CurrentSet | undefined {
     sys.close(fd);
     const path = `${root.path}/${SET}`;
     throw new AgentError("machine", `"${path}" is not a set that hatchway-agent made`, { cause });
+  }
+}
+
+/** How often a set is read again that was replaced meanwhile; sets follow each other far more slowly. */
+const READINGS = 50;
+
+/**
+ * What `read` makes of the set in force; undefined before the first one. A set that is replaced is retired at once, its
+ * files overwritten and removed: what was read of it then may be anything, so it is read again.
+ */
+export function readSet<T>(sys: Sys, root: Root, read: (set: CurrentSet) => T): T | undefined {
+  for (let reading = 1; ; reading++) {
+    const before = statOrNone(sys, root.fd, SET);
+    if (!before) return undefined;
+    const stillInForce = (): boolean => statOrNone(sys, root.fd, SET)?.inode === before.inode;
+    let result: T | undefined;
+    try {
+      const set = openSet(sys, root);
+      result = set && using(sys, set.fd, () => read(set));
+    } catch (error) {
+      if (stillInForce() || reading === READINGS) throw error;
+      continue;
+    }
+    if (stillInForce()) return result;
+    if (reading === READINGS) throw new AgentError("machine", "the set changes faster than it can be read");
   }
 }
 

@@ -52,6 +52,8 @@ export interface Stat {
   links: number;
   /** Seconds since 1970. */
   mtime: number;
+  /** Its number on its file system; on tmpfs it fits. */
+  inode: number;
 }
 
 export interface Sys extends OpenFlags {

@@ -92,7 +92,8 @@ SYS_CALL(sys_close) {
 
 static JSValue stat_result(JSContext *ctx, int result, const struct stat *st) {
   if (result < 0) return sys_result(ctx, result);
-  const int64_t fields[] = {st->st_mode, st->st_uid, st->st_gid, st->st_size, (int64_t)st->st_nlink, st->st_mtim.tv_sec};
+  const int64_t fields[] = {st->st_mode, st->st_uid, st->st_gid, st->st_size, (int64_t)st->st_nlink, st->st_mtim.tv_sec,
+                            (int64_t)st->st_ino};
   JSValue array = JS_NewArray(ctx);
   for (uint32_t at = 0; at < COUNT(fields); at++) {
     if (JS_SetPropertyUint32(ctx, array, at, JS_NewInt64(ctx, fields[at])) < 0) return JS_EXCEPTION;

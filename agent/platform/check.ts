@@ -13,9 +13,9 @@ export function ask(call: string, result: number, no: readonly number[]): boolea
   return true;
 }
 
-export function statOf(fields: readonly [number, number, number, number, number, number]): Stat {
-  const [mode, uid, gid, size, links, mtime] = fields;
-  return { mode, uid, gid, size, links, mtime };
+export function statOf(fields: readonly [number, number, number, number, number, number, number]): Stat {
+  const [mode, uid, gid, size, links, mtime, inode] = fields;
+  return { mode, uid, gid, size, links, mtime, inode };
 }
 
 /** errno of "another has it": EACCES, EAGAIN. */

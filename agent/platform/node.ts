@@ -97,8 +97,8 @@ function node<T>(call: string, act: () => T): T {
   }
 }
 
-function statFrom({ mode, uid, gid, size, nlink, mtimeMs }: Stats): Stat {
-  return statOf([mode, uid, gid, size, nlink, Math.floor(mtimeMs / 1000)]);
+function statFrom({ mode, uid, gid, size, nlink, mtimeMs, ino }: Stats): Stat {
+  return statOf([mode, uid, gid, size, nlink, Math.floor(mtimeMs / 1000), ino]);
 }
 
 function unixAddress(name: string): Buffer | undefined {

@@ -11,8 +11,8 @@ declare module "sys" {
   export const O_DIRECTORY: number;
   export const O_PATH: number;
 
-  /** [mode, uid, gid, size, links, mtime] */
-  type Fields = [number, number, number, number, number, number];
+  /** [mode, uid, gid, size, links, mtime, inode] */
+  type Fields = [number, number, number, number, number, number, number];
 
   export function openat(dir: number, path: string, flags: number, mode: number): number;
   export function openat2(dir: number, path: string, flags: number, mode: number, resolve: number): number;

@@ -10,7 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { runInGuest, type ShellResult } from "#client/guest-shell";
 import { guestFiles } from "#test/kit/guest";
 
-const cache = process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache");
+const cache = process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache");
 const device = join(cache, "hatchway/vhost-device-vsock/usr/bin/vhost-device-vsock");
 /** Whatever the guest is called by, it calls the host 2. */
 const GUEST_CID = "4";

@@ -23,7 +23,7 @@ class Run {
   constructor(environment: Record<string, string> = {}) {
     for (const folder of [this.home, this.temporary]) mkdirSync(folder);
     // What was downloaded and built is used; everything else that a home may hold is looked for here.
-    const cache = process.env["XDG_CACHE_HOME"] ?? join(process.env["HOME"] ?? "/root", ".cache");
+    const cache = process.env["XDG_CACHE_HOME"] || join(process.env["HOME"] ?? "/root", ".cache");
     const own = { HOME: this.home, XDG_CACHE_HOME: cache, TMPDIR: this.temporary, ...environment };
     this.child = spawn(SCRIPT, [], {
       detached: true,
