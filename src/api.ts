@@ -21,6 +21,17 @@ export interface SecretBody {
   owner?: string;
   group?: string;
   on_change?: OnChange;
+  description?: string;
+  labels?: Record<string, string>;
+  /** Attached to every new VM whose request does not refuse that. */
+  default?: true;
+}
+
+/** What is said of a secret, in requests: absent leaves it, null takes a description or one label away. */
+export interface AboutBody {
+  description?: string | null;
+  labels?: Record<string, string | null>;
+  default?: boolean;
 }
 
 /** How a secret is delivered, in requests: absent leaves as it is, null takes an optional field away. */
@@ -39,7 +50,7 @@ export interface DeliveryBody {
 }
 
 /** `POST /secrets`; `PATCH /secrets/NAME` takes the same without `name`. */
-export interface SecretRequest extends DeliveryBody {
+export interface SecretRequest extends DeliveryBody, AboutBody {
   name: string;
   /** The value in base64; read from the body as bytes, never as a string. */
   data?: string;

@@ -1,3 +1,4 @@
+import type { About } from "#about";
 import type { OnChange } from "#protocol/manifest";
 
 /**
@@ -29,7 +30,7 @@ export type DeliveryChange = {
 };
 
 /** A secret as everybody may see it who may see it at all: there is no value in it. */
-export interface Secret {
+export interface Secret extends About {
   /** 128 random bits in hex; a name that is used again gets another id. */
   id: string;
   name: string;

@@ -1,3 +1,4 @@
+import type { AboutChange } from "#about";
 import type { Bundle } from "#bundle";
 import type { Caller } from "#caller";
 import type { Grant, GrantRequest } from "#grant";
@@ -61,6 +62,7 @@ export interface Vault {
 export interface SecretChange {
   value?: Buffer;
   delivery?: DeliveryChange;
+  about?: AboutChange;
 }
 
 export interface SecretPut {

@@ -1,6 +1,7 @@
 // Between the JSON bodies of the admin API and the nouns of the domain.
 import type { Said, VmSaid } from "#admin/schemas";
-import type { ConvergenceBody, DeliveryBody, GrantBody, LaunchBody, SecretBody, VmBody } from "#api";
+import type { AboutChange } from "#about";
+import type { AboutBody, ConvergenceBody, DeliveryBody, GrantBody, LaunchBody, SecretBody, VmBody } from "#api";
 import type { Caller } from "#caller";
 import { HatchwayError } from "#error";
 import { mergeDelivery, type Grant, type GrantRequest } from "#grant";
@@ -39,7 +40,8 @@ function deliveryWords({ file, env, mode, user, group, path, link }: Delivery): 
   });
 }
 
-export function secretBody({ name, size, version, delivery, createdAt, modifiedAt }: Secret): SecretBody {
+export function secretBody(secret: Secret): SecretBody {
+  const { name, size, version, delivery, createdAt, modifiedAt, description, labels } = secret;
   return {
     name,
     size,
@@ -49,6 +51,9 @@ export function secretBody({ name, size, version, delivery, createdAt, modifiedA
     created_at: time(createdAt),
     version,
     ...(delivery.onChange && { on_change: delivery.onChange }),
+    ...(description !== undefined && { description }),
+    ...(labels && { labels }),
+    ...(secret.default && { default: true as const }),
   };
 }
 
@@ -113,6 +118,10 @@ export function deliveryChange(said: Said<DeliveryBody>): DeliveryChange {
     link: said.link,
     onChange: said.on_change,
   });
+}
+
+export function aboutChange(said: Said<AboutBody>): AboutChange {
+  return defined<AboutChange>({ description: said.description, labels: said.labels, default: said.default });
 }
 
 /**

@@ -1,7 +1,8 @@
 // What requests may say, as zod schemas: they check what comes in, and `/openapi.json` is made of them.
 import { z } from "@hono/zod-openapi";
 import { quoted } from "#admin/json-value";
-import type { DeliveryBody, LaunchBody, SecretRequest, VmRequestBody } from "#api";
+import { descriptionProblem, labelKeyProblem, labelValueProblem } from "#about";
+import type { AboutBody, DeliveryBody, LaunchBody, SecretRequest, VmRequestBody } from "#api";
 import { HatchwayError } from "#error";
 import { ProtocolError } from "#protocol/error";
 import { parseOnChange, type OnChange } from "#protocol/manifest";
@@ -98,6 +99,13 @@ const delivery = {
   on_change: onChange.nullable().optional(),
 };
 
+const label = named(labelValueProblem).nullable();
+const about = {
+  description: named(descriptionProblem).nullable().optional(),
+  labels: z.record(named(labelKeyProblem), label, "is not an object").optional(),
+  default: z.boolean("is neither true nor false").optional(),
+};
+
 /** Only so that the key is known and documented: it is out of the body before a schema sees it. */
 const data = z
   .string()
@@ -114,12 +122,12 @@ function oneOwner(said: Said<DeliveryBody>, context: z.RefinementCtx): void {
 
 /** `POST /secrets` */
 export const secretCreation: Form<Said<SecretRequest> & { name: string }> = form(
-  z.strictObject({ name: named(secretNameProblem), data, ...delivery }).superRefine(oneOwner),
+  z.strictObject({ name: named(secretNameProblem), data, ...delivery, ...about }).superRefine(oneOwner),
 );
 
 /** `PATCH /secrets/NAME` */
 export const secretChange: Form<Said<Omit<SecretRequest, "name">>> = form(
-  z.strictObject({ data, ...delivery }).superRefine(oneOwner),
+  z.strictObject({ data, ...delivery, ...about }).superRefine(oneOwner),
 );
 
 /** `PUT /vms/NAME/secrets/SECRET` */
@@ -180,8 +188,8 @@ function orTaken<T>(inner: z.ZodType<T>): z.ZodType<T | null | undefined> {
   return z.union([inner, z.literal("").transform(() => null)]).optional();
 }
 
-/** The query of `PUT /secrets/NAME/value`: how the value is delivered. */
-export const valueQuery: z.ZodType<Said<DeliveryBody>> = z
+/** The query of `PUT /secrets/NAME/value`: how the value is delivered, and what is said of it; `labels` is JSON. */
+export const valueQuery: z.ZodType<Said<DeliveryBody & AboutBody>> = z
   .strictObject({
     ...delivery,
     uid: number.optional(),
@@ -191,6 +199,9 @@ export const valueQuery: z.ZodType<Said<DeliveryBody>> = z
     env: orTaken(named(envNameProblem)),
     link: orTaken(named(linkProblem)),
     on_change: orTaken(json.pipe(onChange)),
+    description: orTaken(named(descriptionProblem)),
+    labels: json.pipe(z.record(named(labelKeyProblem), label, "is not an object")).optional(),
+    default: yes.optional(),
   })
   .superRefine(oneOwner);
 

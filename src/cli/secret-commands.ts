@@ -45,10 +45,19 @@ export function deliveryFlags(command: Command, otherwise: string): Command {
 }
 
 function changeFlags(command: Command): Command {
-  return deliveryFlags(command, "a file with its name, mode 0600, owner root").option(
-    "--on-change <action>",
-    "what the guest does on a new value: reload:UNIT, restart:UNIT, signal:SIG:PIDFILE, exec:/CMD ARG…",
+  return aboutFlags(
+    deliveryFlags(command, "a file with its name, mode 0600, owner root").option(
+      "--on-change <action>",
+      "what the guest does on a new value: reload:UNIT, restart:UNIT, signal:SIG:PIDFILE, exec:/CMD ARG…",
+    ),
   );
+}
+
+function aboutFlags(command: Command): Command {
+  return command
+    .optionsGroup("What people see of it (it reaches no guest):")
+    .option("--description <text>", 'one line; "" takes it away')
+    .option("--label <name=value>", "a label; name- takes it away; repeatable", collect);
 }
 
 function waitFlags(command: Command): Command {
@@ -93,7 +102,15 @@ function defineUpdate(command: Command): Command {
 }
 
 function defineList(command: Command): Command {
-  return command.alias("ls").option("-v, --verbose", "with size, permissions, uid and gid");
+  return command
+    .alias("ls")
+    .option("-v, --verbose", "with size, permissions, uid and gid")
+    .option(
+      "--label <name=value>",
+      "only those with that label, or with name alone whatever its value; repeatable",
+      collect,
+    )
+    .addHelpText("after", examples("hatchway secret list --label team=web --label env"));
 }
 
 function defineCheck(command: Command): Command {

@@ -1,6 +1,15 @@
 // The TypeScript client of the admin API: one method a route, as src/api.ts words it. Names are checked against the
 // grammar before anything is sent; values are Buffers, in and nowhere out. All methods throw HatchwayError.
-import type { DeliveryBody, GrantBody, SecretBody, SecretRemoved, StatusBody, VmBody, VmRequestBody } from "#api";
+import type {
+  AboutBody,
+  DeliveryBody,
+  GrantBody,
+  SecretBody,
+  SecretRemoved,
+  StatusBody,
+  VmBody,
+  VmRequestBody,
+} from "#api";
 import { HatchwayError } from "#error";
 import { Transport, type Request } from "./transport.ts";
 import { parseTarget } from "./uri.ts";
@@ -21,21 +30,24 @@ export interface LogRequest {
   follow: boolean;
 }
 
+/** How a secret is delivered, and what is said of it. */
+export type MetadataBody = DeliveryBody & AboutBody;
+
 export interface Client {
   secrets(): Promise<SecretBody[]>;
   secret(name: string): Promise<SecretBody>;
   /**
-   * Stores a value verbatim, with what `delivery` says of how it is delivered. `create` throws "exists", `update`
+   * Stores a value verbatim, with what `metadata` says of it. `create` throws "exists", `update`
    * "not-found". `value` stays the caller's to wipe.
    */
   putSecret(
     name: string,
     how: "create" | "update" | "set",
     value: Buffer,
-    delivery?: DeliveryBody,
+    metadata?: MetadataBody,
   ): Promise<{ secret: SecretBody; created: boolean }>;
-  /** Changes how a secret is delivered, and not its value. */
-  patchSecret(name: string, delivery: DeliveryBody): Promise<SecretBody>;
+  /** Changes how a secret is delivered or what is said of it, and not its value. */
+  patchSecret(name: string, metadata: MetadataBody): Promise<SecretBody>;
   removeSecret(name: string): Promise<SecretRemoved>;
   /** Names of the VMs that it is attached to. */
   holders(name: string): Promise<string[]>;
@@ -90,21 +102,21 @@ class HttpClient implements Client {
     name: string,
     how: "create" | "update" | "set",
     value: Buffer,
-    delivery: DeliveryBody = {},
+    metadata: MetadataBody = {},
   ): Promise<{ secret: SecretBody; created: boolean }> {
     const condition: Record<string, string> =
       how === "create" ? { "if-none-match": "*" } : how === "update" ? { "if-match": "*" } : {};
     const answer = await this.#transport.send({
       method: "PUT",
-      path: `${secretPath(name)}/value${query(deliveryQuery(delivery))}`,
+      path: `${secretPath(name)}/value${query(metadataQuery(metadata))}`,
       headers: { "content-type": "application/octet-stream", ...condition },
       body: value,
     });
     return { secret: parse(answer.body) as SecretBody, created: answer.status === 201 };
   }
 
-  async patchSecret(name: string, delivery: DeliveryBody): Promise<SecretBody> {
-    return this.#json({ method: "PATCH", path: secretPath(name), ...jsonBody(delivery) });
+  async patchSecret(name: string, metadata: MetadataBody): Promise<SecretBody> {
+    return this.#json({ method: "PATCH", path: secretPath(name), ...jsonBody(metadata) });
   }
 
   async removeSecret(name: string): Promise<SecretRemoved> {
@@ -218,10 +230,10 @@ function patience(waited: number | undefined): { patience?: number } {
   return waited === undefined ? {} : { patience: waited + SLACK };
 }
 
-/** `DeliveryBody` as query parameters, in which nothing can be taken away. */
-function deliveryQuery(delivery: DeliveryBody): Record<string, string> {
+/** As query parameters, in which nothing can be taken away. */
+function metadataQuery(metadata: MetadataBody): Record<string, string> {
   const parameters: Record<string, string> = {};
-  for (const [key, value] of Object.entries(delivery) as [string, unknown][]) {
+  for (const [key, value] of Object.entries(metadata) as [string, unknown][]) {
     if (value === undefined) continue;
     if (value === null) {
       throw new HatchwayError("invalid", `${key} cannot be taken away together with a new value`, {

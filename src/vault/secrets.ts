@@ -1,3 +1,4 @@
+import { aboutProblem, mergeAbout } from "#about";
 import type { Caller } from "#caller";
 import { HatchwayError } from "#error";
 import { mergeDelivery } from "#grant";
@@ -39,6 +40,7 @@ export class Secrets {
       if (!stored && how === "update") throw unknownSecret(name);
       const record = nextRecord(name, stored?.record, change);
       checkDelivery(record, record.delivery);
+      checkAbout(name, record);
       const holders = stored ? await this.#holders(record.id) : new Map<string, string>();
       for (const vmId of holders.keys()) await this.#bundles.checkWith(vmId, record);
       const put = [this.#rows.put(key, record, stored)];
@@ -131,11 +133,13 @@ export class Secrets {
 function nextRecord(name: string, before: SecretRecord | undefined, change: SecretChange): SecretRecord {
   const now = Date.now();
   const delivery: Delivery = mergeDelivery(before?.delivery ?? defaultDelivery, change.delivery ?? {});
+  const about = mergeAbout(before ?? {}, change.about ?? {});
   if (!change.value) {
     if (!before) {
       throw new HatchwayError("invalid", `secret "${name}" has no value yet`, { hint: "give it one on stdin" });
     }
-    return { ...before, delivery, modifiedAt: now };
+    const { id, version, size, valueAt, hasNul, createdAt } = before;
+    return { id, name, version, size, valueAt, hasNul, delivery, ...about, createdAt, modifiedAt: now };
   }
   return {
     id: before?.id ?? Rows.newId(),
@@ -145,19 +149,26 @@ function nextRecord(name: string, before: SecretRecord | undefined, change: Secr
     valueAt: now,
     hasNul: change.value.includes(0),
     delivery,
+    ...about,
     createdAt: before?.createdAt ?? now,
     modifiedAt: now,
   };
 }
 
 /** What may be seen of a record outside the vault. */
-export function withoutInner({ id, name, version, size, delivery, createdAt, modifiedAt }: SecretRecord): Secret {
-  return { id, name, version, size, delivery, createdAt, modifiedAt };
+export function withoutInner(record: SecretRecord): Secret {
+  const { id, name, version, size, delivery, createdAt, modifiedAt } = record;
+  return { id, name, version, size, delivery, ...mergeAbout(record, {}), createdAt, modifiedAt };
 }
 
 export function checkSecretName(name: string): void {
   const problem = secretNameProblem(name);
   if (problem !== undefined) throw new HatchwayError("invalid", `"${name.slice(0, 120)}" ${problem}`);
+}
+
+function checkAbout(name: string, record: SecretRecord): void {
+  const problem = aboutProblem(record);
+  if (problem !== undefined) throw new HatchwayError("invalid", `secret "${name}": ${problem}`);
 }
 
 function checkSize(name: string, value: Buffer | undefined): void {
