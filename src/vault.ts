@@ -2,7 +2,7 @@ import type { AboutChange } from "#about";
 import type { Bundle } from "#bundle";
 import type { Caller } from "#caller";
 import type { Grant, GrantRequest } from "#grant";
-import type { DeliveryChange, Secret } from "#secret";
+import type { DeliveryChange, Secret, SecretVersion } from "#secret";
 import type { Convergence, LaunchOptions, Runner, Vm } from "#vm";
 
 /**
@@ -21,6 +21,18 @@ export interface Vault {
   secret(caller: Caller, name: string): Promise<Secret>;
   /** Sorted by name. */
   secrets(caller: Caller): Promise<Secret[]>;
+  /** The versions whose values are kept, newest first. */
+  history(caller: Caller, name: string): Promise<SecretVersion[]>;
+  /**
+   * Makes a new version, with the value that version `to` has; without `to`, that of the one before the current. Throws
+   * "not-found" for one that is not kept.
+   */
+  rollbackSecret(caller: Caller, name: string, to: number | undefined): Promise<Secret>;
+  /**
+   * Gives it another name, which must be free. Its id, versions and grants stay, and VMs that have it keep its file where
+   * it is. Says which VMs have it.
+   */
+  renameSecret(caller: Caller, from: string, to: string): Promise<{ secret: Secret; vms: string[] }>;
   /** Names of the VMs that it is attached to, sorted. */
   holders(caller: Caller, name: string): Promise<string[]>;
 
@@ -37,8 +49,10 @@ export interface Vault {
   /** Attaches each, or changes how it is delivered where it is attached already; all or none. */
   attach(caller: Caller, vm: string, grants: readonly GrantRequest[]): Promise<Grant[]>;
   detach(caller: Caller, vm: string, secret: string): Promise<void>;
+  /** Gives the VM the newest version again, from now on. */
+  unpin(caller: Caller, vm: string, secret: string): Promise<void>;
   /** Sorted by the secret's name. */
-  grants(caller: Caller, vm: string): Promise<{ grant: Grant; secret: Secret }[]>;
+  grants(caller: Caller, vm: string): Promise<Given[]>;
 
   /** What the VM is to have now. Gives it a new counter where that differs from the last one. */
   resolve(caller: Caller, vmId: string): Promise<Bundle>;
@@ -70,6 +84,14 @@ export interface SecretPut {
   created: boolean;
 }
 
+/** A grant with its secret as the VM has it: of a pinned one version and size are those of the pinned version. */
+export interface Given {
+  grant: Grant;
+  secret: Secret;
+  /** The secret's newest version. */
+  newest: number;
+}
+
 export interface VmRequest {
   name: string;
   runner: Runner;
@@ -77,6 +99,8 @@ export interface VmRequest {
   grants: readonly GrantRequest[];
   /** Attach every secret that there is, as Slicer does where no list is given. */
   all?: boolean;
+  /** Attach those too that are for every new VM. */
+  defaults?: boolean;
 }
 
 /** A receipt as the guest words it, checked for form but not believed. */

@@ -60,6 +60,9 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
     removeSecret: (caller, name) => secrets.remove(caller, name),
     secret: (caller, name) => secrets.get(caller, name),
     secrets: (caller) => secrets.all(caller),
+    history: (caller, name) => secrets.history(caller, name),
+    rollbackSecret: async (caller, name, to) => (await secrets.rollback(caller, name, to)).secret,
+    renameSecret: (caller, from, to) => secrets.rename(caller, from, to),
     holders: (caller, name) => secrets.holders(caller, name),
 
     createVm: (caller, request) => vms.create(caller, request),
@@ -69,6 +72,7 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
     admit: (caller, what, name) => vms.admit(caller, what, name),
     attach: (caller, vm, grants) => vms.attach(caller, vm, grants),
     detach: (caller, vm, secret) => vms.detach(caller, vm, secret),
+    unpin: (caller, vm, secret) => vms.unpin(caller, vm, secret),
     grants: (caller, vm) => vms.grants(caller, vm),
 
     resolve: (caller, vmId) => {

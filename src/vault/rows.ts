@@ -2,6 +2,7 @@
 //
 //   head                    audit anchor                       record, written with every mutation
 //   secret:NAME             name, version, delivery …          record
+//   renamed:SECRET          its name now, once it was renamed  record; for grants that say an older one
 //   value:SECRET:VERSION    one version's bytes                value
 //   vm:NAME                 name, runner, how to start …       record
 //   grants:VM               all that a VM was given            record
@@ -50,6 +51,10 @@ export class Rows {
 
   vmKey(name: string): string {
     return `vm:${this.#blind("vm", name)}`;
+  }
+
+  static renamedKey(secretId: string): string {
+    return `renamed:${secretId}`;
   }
 
   static valueKey(secretId: string, version: number): string {
