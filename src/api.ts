@@ -63,14 +63,48 @@ export interface SecretRemoved {
   vms: string[];
 }
 
+/** One element of `GET /secrets/NAME/history`, newest first: the versions whose values are kept. */
+export interface VersionBody {
+  version: number;
+  size: number;
+  at: string;
+  current: boolean;
+  /** Names of the VMs that keep it. */
+  pinned_by: string[];
+}
+
+/** `POST /secrets/NAME/rollback`; absent: the version before the current one. */
+export interface RollbackRequest {
+  to?: number;
+}
+
+/** `POST /secrets/NAME/rename` */
+export interface RenameRequest {
+  to: string;
+}
+
+/** What renaming answers. */
+export interface SecretRenamed extends SecretBody {
+  /** VMs that have it, and keep its file where it is. */
+  vms: string[];
+}
+
+/** `PUT /vms/NAME/secrets/SECRET` */
+export interface AttachRequest extends DeliveryBody {
+  /** Keep the version that is current now, until `DELETE /vms/NAME/secrets/SECRET/pin`. */
+  pin?: boolean;
+}
+
 /** One element of a VM's `secrets`: a name, or a name and how it is delivered there. */
-export type GrantRequestBody = string | ({ name: string } & DeliveryBody);
+export type GrantRequestBody = string | ({ name: string } & AttachRequest);
 
 /** `POST /vms`, with `?launch=true` to start it and `?wait=agent&timeout=30s` to wait for its first receipt. */
 export interface VmRequestBody {
   name: string;
   /** Absent: the host's setting `attach`; []: none. */
   secrets?: GrantRequestBody[];
+  /** False: without those that are for every new VM. True where absent, unless `secrets` is []. */
+  default_secrets?: boolean;
   /** A user name or uid of the host; the caller's own when absent. */
   runner?: string | number;
   launch?: LaunchBody;
@@ -127,7 +161,11 @@ export interface ConvergenceBody {
 /** `GET /vms/NAME/secrets`, and what attaching answers. */
 export interface GrantBody {
   name: string;
+  /** The one that the VM is to have. */
   version: number;
+  /** It keeps that version; the secret's newest is `newest`. */
+  pinned?: true;
+  newest?: number;
   size: number;
   delivery: "file" | "env" | "file+env";
   permissions: string;

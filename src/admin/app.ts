@@ -6,6 +6,8 @@ import {
   graceQuery,
   launchQuery,
   logQuery,
+  renaming,
+  rollback,
   secretChange,
   secretCreation,
   valueQuery,
@@ -18,8 +20,11 @@ import {
   createSecret,
   listHolders,
   listSecrets,
+  listVersions,
   putValue,
   removeSecret,
+  renameSecret,
+  rollbackSecret,
   showSecret,
   type SecretParts,
 } from "#admin/secrets";
@@ -34,6 +39,7 @@ import {
   showVm,
   startVm,
   stopVm,
+  unpin,
   type VmParts,
 } from "#admin/vms";
 import type { StatusBody } from "#api";
@@ -60,6 +66,9 @@ const table: readonly Route<AdminParts>[] = [
   route("DELETE", "/secrets/{name}", {}, removeSecret),
   route("PUT", "/secrets/{name}/value", { query: valueQuery, value: "body" }, putValue),
   route("GET", "/secrets/{name}/vms", {}, listHolders),
+  route("GET", "/secrets/{name}/history", {}, listVersions),
+  route("POST", "/secrets/{name}/rollback", { json: rollback }, rollbackSecret),
+  route("POST", "/secrets/{name}/rename", { json: renaming }, renameSecret),
 
   route("GET", "/vms", {}, listVms),
   route("POST", "/vms", { query: launchQuery, json: vmCreation }, createVm),
@@ -71,6 +80,7 @@ const table: readonly Route<AdminParts>[] = [
   route("GET", "/vms/{name}/secrets", {}, listGrants),
   route("PUT", "/vms/{name}/secrets/{secret}", { json: attachment }, attach),
   route("DELETE", "/vms/{name}/secrets/{secret}", {}, detach),
+  route("DELETE", "/vms/{name}/secrets/{secret}/pin", {}, unpin),
 
   route("GET", "/status", {}, showStatus),
   route("GET", "/logs", { query: logQuery }, showLog),

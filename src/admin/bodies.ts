@@ -1,14 +1,24 @@
 // Between the JSON bodies of the admin API and the nouns of the domain.
 import type { Said, VmSaid } from "#admin/schemas";
 import type { AboutChange } from "#about";
-import type { AboutBody, ConvergenceBody, DeliveryBody, GrantBody, LaunchBody, SecretBody, VmBody } from "#api";
+import type {
+  AboutBody,
+  AttachRequest,
+  ConvergenceBody,
+  DeliveryBody,
+  GrantBody,
+  LaunchBody,
+  SecretBody,
+  VersionBody,
+  VmBody,
+} from "#api";
 import type { Caller } from "#caller";
 import { HatchwayError } from "#error";
-import { mergeDelivery, type Grant, type GrantRequest } from "#grant";
+import { mergeDelivery, type GrantRequest } from "#grant";
 import { hostUser } from "#host/users";
 import type { VmView } from "#machines";
-import type { Delivery, DeliveryChange, Secret } from "#secret";
-import type { VmRequest } from "#vault";
+import type { Delivery, DeliveryChange, Secret, SecretVersion } from "#secret";
+import type { Given, VmRequest } from "#vault";
 import { isSynced, type Convergence, type LaunchOptions, type Runner } from "#vm";
 
 /** RFC 3339, UTC. */
@@ -57,10 +67,15 @@ export function secretBody(secret: Secret): SecretBody {
   };
 }
 
-export function grantBody({ grant, secret }: { grant: Grant; secret: Secret }): GrantBody {
+export function versionBody({ version, size, at, current, pinnedBy }: SecretVersion): VersionBody {
+  return { version, size, at: time(at), current, pinned_by: pinnedBy };
+}
+
+export function grantBody({ grant, secret, newest }: Given): GrantBody {
   const { name, version, size } = secret;
+  const pinned = grant.pin === undefined ? {} : { pinned: true as const, newest };
   const delivery = deliveryWords(mergeDelivery(secret.delivery, grant.change));
-  return { name, version, size, ...delivery, attached_at: time(grant.attachedAt) };
+  return { name, version, ...pinned, size, ...delivery, attached_at: time(grant.attachedAt) };
 }
 
 function convergenceBody(convergence: Convergence): ConvergenceBody {
@@ -154,8 +169,10 @@ export async function vmRequest(
     name: said.name,
     runner: await runnerOf(said.runner, caller),
     ...(launch && { launch: launchOptions(launch) }),
-    grants: (said.secrets ?? []).map(grantRequest),
-    ...(said.secrets === undefined && options.attachDefault === "all" && { all: true }),
+    grants: (said.secrets ?? []).map((secret) =>
+      typeof secret === "string" ? { secret, change: {} } : grantRequest(secret.name, secret),
+    ),
+    ...(said.default_secrets !== false && automatic(said, options.attachDefault)),
   };
 }
 
@@ -167,8 +184,14 @@ function launchOptions({ memory_mib, cpus, ...paths }: Said<LaunchBody>): Launch
   };
 }
 
-function grantRequest(said: NonNullable<VmSaid["secrets"]>[number]): GrantRequest {
-  return typeof said === "string" ? { secret: said, change: {} } : { secret: said.name, change: wholeDelivery(said) };
+/** What comes without being asked for: with no list what the host's setting says, with one the defaults, with [] none. */
+function automatic({ secrets }: VmSaid, attachDefault: "defaults" | "all"): Partial<VmRequest> {
+  if (secrets === undefined) return attachDefault === "all" ? { all: true } : { defaults: true };
+  return secrets.length === 0 ? {} : { defaults: true };
+}
+
+export function grantRequest(secret: string, said: Said<AttachRequest>): GrantRequest {
+  return { secret, change: wholeDelivery(said), ...(said.pin === true && { pin: true }) };
 }
 
 async function runnerOf(said: string | number | undefined, caller: Caller): Promise<Runner> {

@@ -2,7 +2,16 @@
 import { z } from "@hono/zod-openapi";
 import { quoted } from "#admin/json-value";
 import { descriptionProblem, labelKeyProblem, labelValueProblem } from "#about";
-import type { AboutBody, DeliveryBody, LaunchBody, SecretRequest, VmRequestBody } from "#api";
+import type {
+  AboutBody,
+  AttachRequest,
+  DeliveryBody,
+  LaunchBody,
+  RenameRequest,
+  RollbackRequest,
+  SecretRequest,
+  VmRequestBody,
+} from "#api";
 import { HatchwayError } from "#error";
 import { ProtocolError } from "#protocol/error";
 import { parseOnChange, type OnChange } from "#protocol/manifest";
@@ -130,8 +139,18 @@ export const secretChange: Form<Said<Omit<SecretRequest, "name">>> = form(
   z.strictObject({ data, ...delivery, ...about }).superRefine(oneOwner),
 );
 
+/** `POST /secrets/NAME/rollback` */
+export const rollback: Form<Said<RollbackRequest>> = form(
+  z.strictObject({ to: z.int("is not an integer").min(1, "is below 1").optional() }),
+);
+
+/** `POST /secrets/NAME/rename` */
+export const renaming: Form<RenameRequest> = form(z.strictObject({ to: named(secretNameProblem) }));
+
+const attached = { ...delivery, pin: z.boolean("is neither true nor false").optional() };
+
 /** `PUT /vms/NAME/secrets/SECRET` */
-export const attachment: Form<Said<DeliveryBody>> = form(z.strictObject(delivery).superRefine(oneOwner));
+export const attachment: Form<Said<AttachRequest>> = form(z.strictObject(attached).superRefine(oneOwner));
 
 const file = named((path) =>
   /^\/[^\p{Cc}]{0,4094}$/u.test(path) ? undefined : "is not an absolute path without control characters",
@@ -148,13 +167,13 @@ const launch: z.ZodType<Said<LaunchBody>> = z.strictObject({
   append: kernelWords.optional(),
 });
 const secretName = named(secretNameProblem);
-const grant = z.union([secretName, z.strictObject({ name: secretName, ...delivery }).superRefine(oneOwner)]);
+const grant = z.union([secretName, z.strictObject({ name: secretName, ...attached }).superRefine(oneOwner)]);
 const runner = z.union([user, z.int().min(0).max(4_294_967_294)], "is neither a user name nor a uid");
 
 /** What `POST /vms` says, read. */
 export type VmSaid = Said<Omit<VmRequestBody, "secrets" | "launch">> & {
   name: string;
-  secrets?: (string | (Said<DeliveryBody> & { name: string }))[] | undefined;
+  secrets?: (string | (Said<AttachRequest> & { name: string }))[] | undefined;
   launch?: Said<LaunchBody> | undefined;
 };
 
@@ -162,6 +181,7 @@ export const vmCreation: Form<VmSaid> = form(
   z.strictObject({
     name: named(vmNameProblem),
     secrets: z.array(grant, "is not an array").max(4096, "has more than 4096 elements").optional(),
+    default_secrets: z.boolean("is neither true nor false").optional(),
     runner: runner.optional(),
     launch: launch.optional(),
   }),

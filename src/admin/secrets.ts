@@ -1,9 +1,17 @@
 // The actions on secrets: one call each into the vault.
 import type { IncomingHttpHeaders } from "node:http";
-import { aboutChange, deliveryChange, secretBody, wholeDelivery } from "#admin/bodies";
+import { aboutChange, deliveryChange, secretBody, versionBody, wholeDelivery } from "#admin/bodies";
 import { created, ok, type Answer, type Ask } from "#admin/route";
 import type { Said } from "#admin/schemas";
-import type { AboutBody, DeliveryBody, SecretRemoved, SecretRequest } from "#api";
+import type {
+  AboutBody,
+  DeliveryBody,
+  RenameRequest,
+  RollbackRequest,
+  SecretRemoved,
+  SecretRenamed,
+  SecretRequest,
+} from "#api";
 import { HatchwayError } from "#error";
 import type { Vault } from "#vault";
 
@@ -74,6 +82,26 @@ function condition(headers: IncomingHttpHeaders): "create" | "update" | "set" {
 export async function removeSecret({ vault }: SecretParts, { caller, name }: Ask<unknown, unknown>): Promise<Answer> {
   const { vms } = await vault.removeSecret(caller, name("name"));
   return ok({ name: name("name"), vms } satisfies SecretRemoved);
+}
+
+/** The versions that are kept, newest first. */
+export async function listVersions({ vault }: SecretParts, { caller, name }: Ask<unknown, unknown>): Promise<Answer> {
+  return ok((await vault.history(caller, name("name"))).map(versionBody));
+}
+
+export async function rollbackSecret(
+  { vault }: SecretParts,
+  { caller, name, json }: Ask<undefined, Said<RollbackRequest>>,
+): Promise<Answer> {
+  return ok(secretBody(await vault.rollbackSecret(caller, name("name"), json.to)));
+}
+
+export async function renameSecret(
+  { vault }: SecretParts,
+  { caller, name, json }: Ask<undefined, RenameRequest>,
+): Promise<Answer> {
+  const { secret, vms } = await vault.renameSecret(caller, name("name"), json.to);
+  return ok({ ...secretBody(secret), vms } satisfies SecretRenamed);
 }
 
 /** The names of the VMs that have it. */

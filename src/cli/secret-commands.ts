@@ -1,13 +1,14 @@
 import type { Command } from "commander";
 import { collect, examples, group, leaf, type Run } from "./command.ts";
 import { checkSecrets, listSecrets, showSecret } from "./secret-read.ts";
+import { refuseEdit, renameSecret, rollbackSecret, showHistory } from "./secret-versions.ts";
 import { createSecret, removeSecrets, setSecret, updateSecret } from "./secret-write.ts";
 
 export function addSecretCommands(run: Run, program: Command): void {
   const secret = group(
     program,
     "secret",
-    "create, set, update, list, show, check, remove",
+    "create, set, update, list, show, history, rollback, rename, check, remove",
     "Secrets: values that go in and are never shown back, and how VMs get them.",
   );
   if (!run.words.includes("secret")) return;
@@ -16,8 +17,12 @@ export function addSecretCommands(run: Run, program: Command): void {
   leaf(run, secret, "update <name>", "change a secret's value, or how it is delivered", defineUpdate, updateSecret);
   leaf(run, secret, "list", "list secrets", defineList, listSecrets);
   leaf(run, secret, "show <name>", "show all about a secret but its value", (command) => command, showSecret);
+  leaf(run, secret, "history <name>", "list the versions that are kept", (command) => command, showHistory);
+  leaf(run, secret, "rollback <name>", "make an older version's value the newest", defineRollback, rollbackSecret);
+  leaf(run, secret, "rename <old> <new>", "give a secret another name", defineRename, renameSecret);
   leaf(run, secret, "check <name...>", "exit 3 and list those names that are no secrets", defineCheck, checkSecrets);
   leaf(run, secret, "remove <name...>", "remove secrets, and take them back from VMs", defineRemove, removeSecrets);
+  leaf(run, secret, "edit <name>", "refused: a value is never shown back", (command) => command, refuseEdit);
 }
 
 function valueFlags(command: Command): Command {
@@ -57,7 +62,9 @@ function aboutFlags(command: Command): Command {
   return command
     .optionsGroup("What people see of it (it reaches no guest):")
     .option("--description <text>", 'one line; "" takes it away')
-    .option("--label <name=value>", "a label; name- takes it away; repeatable", collect);
+    .option("--label <name=value>", "a label; name- takes it away; repeatable", collect)
+    .option("--default", "attach it to every new VM that does not refuse that")
+    .option("--no-default", "do not");
 }
 
 function waitFlags(command: Command): Command {
@@ -113,12 +120,28 @@ function defineList(command: Command): Command {
     .addHelpText("after", examples("hatchway secret list --label team=web --label env"));
 }
 
+function defineRollback(command: Command): Command {
+  return waitFlags(command.option("--to <version>", "which (the one before the current)"))
+    .description("Make a new version with the value of an older one. VMs get it as they get any other.")
+    .addHelpText(
+      "after",
+      examples("hatchway secret history db-password", "hatchway secret rollback db-password --to 3 --wait"),
+    );
+}
+
+function defineRename(command: Command): Command {
+  return command.description(
+    "Give a secret another name. Its versions and grants stay. A VM that has it keeps its file where it is; to move it, " +
+      "say --file with update.",
+  );
+}
+
 function defineCheck(command: Command): Command {
   return command.addHelpText("after", examples("hatchway secret check db-password tls.key || exit 1"));
 }
 
 function defineRemove(command: Command): Command {
-  return command.alias("rm");
+  return command.alias("rm").option("--revoke", "take them back from running VMs, which is done anyway");
 }
 
 /** The flags of launching that name secrets. */
@@ -127,5 +150,6 @@ export function secretFlags(command: Command): Command {
     .optionsGroup("Secrets (what the host's configuration says, if nothing is said here):")
     .option("--secret <name[:as]>", "attach a secret, under another path or variable; repeatable", collect)
     .option("--secrets <a,b,…>", "attach several")
-    .option("--no-secrets", "attach none");
+    .option("--no-secrets", "attach none")
+    .option("--no-default-secrets", "without those that are for every new VM (secret set --default)");
 }

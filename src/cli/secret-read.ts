@@ -45,6 +45,7 @@ export async function showSecret(session: Session, operands: readonly string[]):
       ["link", secret.link],
       ["variable", secret.env],
       ["on change", secret.on_change === undefined ? undefined : JSON.stringify(secret.on_change)],
+      ["default", secret.default === true ? "attached to every new VM" : undefined],
       ["created", `${secret.created_at} (${formatAge(secret.created_at)})`],
       ["changed", `${secret.modified_at} (${formatAge(secret.modified_at)})`],
       ["attached to", vms.length === 0 ? "no VM" : vms.join(", ")],

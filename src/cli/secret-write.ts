@@ -10,10 +10,12 @@ import type { Session } from "./session.ts";
 import { chosenSource, readValue, type Source, type ValueFlags } from "./value.ts";
 import { refuseBehind, waitForSync, type Arrival } from "./waiting.ts";
 
-export interface WriteFlags extends AboutFlags, DeliveryFlags, ValueFlags {
+export interface WaitFlags {
   wait?: true;
   timeout?: string;
 }
+
+export type WriteFlags = AboutFlags & DeliveryFlags & ValueFlags & WaitFlags;
 
 export async function createSecret(
   session: Session,
@@ -82,7 +84,7 @@ function describePatch({ name, version }: SecretBody, metadata: MetadataBody): s
 }
 
 /** Waits if asked to. The change stands whatever comes of that. */
-async function reportChange(
+export async function reportChange(
   session: Session,
   secret: SecretBody,
   text: string,
@@ -123,14 +125,14 @@ export async function removeSecrets(session: Session, operands: readonly string[
   if (session.json) session.printJson(removed.length === 1 ? removed[0] : removed);
 }
 
-function secretName(operands: readonly string[]): string {
+export function secretName(operands: readonly string[]): string {
   const name = operands[0] ?? "";
   const problem = secretNameProblem(name);
   if (problem !== undefined) throw new HatchwayError("invalid", `"${name}" ${problem}`);
   return name;
 }
 
-function waitTimeout(flags: WriteFlags): number | undefined {
+export function waitTimeout(flags: WaitFlags): number | undefined {
   if (flags.timeout !== undefined && flags.wait !== true) {
     throw new HatchwayError("invalid", "--timeout is of --wait, which is not given");
   }
@@ -150,6 +152,6 @@ async function refuseTaken(session: Session, name: string): Promise<void> {
   });
 }
 
-function describe(secret: SecretBody): string {
+export function describe(secret: SecretBody): string {
   return `secret "${secret.name}" (${formatBytes(secret.size)}, version ${secret.version})`;
 }

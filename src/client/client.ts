@@ -2,11 +2,14 @@
 // grammar before anything is sent; values are Buffers, in and nowhere out. All methods throw HatchwayError.
 import type {
   AboutBody,
+  AttachRequest,
   DeliveryBody,
   GrantBody,
   SecretBody,
   SecretRemoved,
+  SecretRenamed,
   StatusBody,
+  VersionBody,
   VmBody,
   VmRequestBody,
 } from "#api";
@@ -49,6 +52,11 @@ export interface Client {
   /** Changes how a secret is delivered or what is said of it, and not its value. */
   patchSecret(name: string, metadata: MetadataBody): Promise<SecretBody>;
   removeSecret(name: string): Promise<SecretRemoved>;
+  /** The versions that are kept, newest first. */
+  history(name: string): Promise<VersionBody[]>;
+  /** A new version, with the value of version `to`, or of the one before the current. */
+  rollbackSecret(name: string, to?: number): Promise<SecretBody>;
+  renameSecret(name: string, to: string): Promise<SecretRenamed>;
   /** Names of the VMs that it is attached to. */
   holders(name: string): Promise<string[]>;
 
@@ -60,7 +68,8 @@ export interface Client {
   /** Ends the process after `grace` milliseconds if the guest has not powered down. */
   stopVm(name: string, grace: number): Promise<VmBody>;
   grants(vm: string): Promise<GrantBody[]>;
-  attach(vm: string, secret: string, delivery: DeliveryBody): Promise<GrantBody>;
+  attach(vm: string, secret: string, request: AttachRequest): Promise<GrantBody>;
+  unpin(vm: string, secret: string): Promise<GrantBody>;
   detach(vm: string, secret: string): Promise<void>;
   /** The VM's console, without control characters. */
   vmLogs(name: string, request: LogRequest): AsyncIterable<Buffer>;
@@ -123,6 +132,20 @@ class HttpClient implements Client {
     return this.#json({ method: "DELETE", path: secretPath(name) });
   }
 
+  async history(name: string): Promise<VersionBody[]> {
+    return this.#json({ method: "GET", path: `${secretPath(name)}/history` });
+  }
+
+  async rollbackSecret(name: string, to?: number): Promise<SecretBody> {
+    const body = to === undefined ? {} : { to };
+    return this.#json({ method: "POST", path: `${secretPath(name)}/rollback`, ...jsonBody(body) });
+  }
+
+  async renameSecret(name: string, to: string): Promise<SecretRenamed> {
+    secretPath(to);
+    return this.#json({ method: "POST", path: `${secretPath(name)}/rename`, ...jsonBody({ to }) });
+  }
+
   async holders(name: string): Promise<string[]> {
     return this.#json({ method: "GET", path: `${secretPath(name)}/vms` });
   }
@@ -170,8 +193,12 @@ class HttpClient implements Client {
     return this.#json({ method: "GET", path: `${vmPath(vm)}/secrets` });
   }
 
-  async attach(vm: string, secret: string, delivery: DeliveryBody): Promise<GrantBody> {
-    return this.#json({ method: "PUT", path: vmPath(vm) + secretPath(secret), ...jsonBody(delivery) });
+  async attach(vm: string, secret: string, request: AttachRequest): Promise<GrantBody> {
+    return this.#json({ method: "PUT", path: vmPath(vm) + secretPath(secret), ...jsonBody(request) });
+  }
+
+  async unpin(vm: string, secret: string): Promise<GrantBody> {
+    return this.#json({ method: "DELETE", path: `${vmPath(vm)}${secretPath(secret)}/pin` });
   }
 
   async detach(vm: string, secret: string): Promise<void> {
