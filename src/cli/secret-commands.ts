@@ -1,5 +1,6 @@
 import type { Command } from "commander";
-import { collect, examples, group, leaf, type Run } from "./command.ts";
+import { collect, examples, group, leaf, type Action, type Run } from "./command.ts";
+import type { GenerateFlags } from "./secret-generate.ts";
 import { checkSecrets, listSecrets, showSecret } from "./secret-read.ts";
 import { refuseEdit, renameSecret, rollbackSecret, showHistory } from "./secret-versions.ts";
 import { createSecret, removeSecrets, setSecret, updateSecret } from "./secret-write.ts";
@@ -8,12 +9,13 @@ export function addSecretCommands(run: Run, program: Command): void {
   const secret = group(
     program,
     "secret",
-    "create, set, update, list, show, history, rollback, rename, check, remove",
+    "create, set, generate, update, list, show, history, rollback, rename, check, remove",
     "Secrets: values that go in and are never shown back, and how VMs get them.",
   );
   if (!run.words.includes("secret")) return;
   leaf(run, secret, "create <name>", "store a new secret", defineCreate, createSecret);
   leaf(run, secret, "set <name>", "store a secret, new or not", defineSet, setSecret);
+  leaf(run, secret, "generate <name>", "make a value that nobody sees", defineGenerate, lazyGenerate);
   leaf(run, secret, "update <name>", "change a secret's value, or how it is delivered", defineUpdate, updateSecret);
   leaf(run, secret, "list", "list secrets", defineList, listSecrets);
   leaf(run, secret, "show <name>", "show all about a secret but its value", (command) => command, showSecret);
@@ -23,6 +25,36 @@ export function addSecretCommands(run: Run, program: Command): void {
   leaf(run, secret, "check <name...>", "exit 3 and list those names that are no secrets", defineCheck, checkSecrets);
   leaf(run, secret, "remove <name...>", "remove secrets, and take them back from VMs", defineRemove, removeSecrets);
   leaf(run, secret, "edit <name>", "refused: a value is never shown back", (command) => command, refuseEdit);
+}
+
+/** Loads node:crypto, which no other command here needs. */
+const lazyGenerate: Action<GenerateFlags> = async (...all) =>
+  (await import("./secret-generate.ts")).generateSecret(...all);
+
+function defineGenerate(command: Command): Command {
+  return changeFlags(
+    command
+      .optionsGroup("What is made (one):")
+      .option("--password", "characters, drawn evenly")
+      .option("--length <number>", "how many (32)")
+      .option("--alphabet <characters>", "of which (A-Z a-z 0-9)")
+      .option("--bytes <number>", "random bytes")
+      .option("--ssh-key", "an Ed25519 key pair: <name> in OpenSSH's format, and <name>.pub")
+      .option("--comment <text>", "in the public key (the secret's name)")
+      .option("--tls <host>", "a P-256 key and its self-signed certificate: <name>.key and <name>.crt, in PEM")
+      .option("--days <number>", "how long the certificate holds (365)")
+      .optionsGroup("Where there is one already:")
+      .option("--overwrite", "give it the new value"),
+  )
+    .description("Make a value and store it. It is never shown; of a key pair the public half is.")
+    .addHelpText(
+      "after",
+      examples(
+        "hatchway secret generate db-password --password --length 40",
+        "hatchway secret generate deploy-key --ssh-key --comment deploy@web-1",
+        "hatchway secret generate web --tls web.internal --days 90 --owner nginx",
+      ),
+    );
 }
 
 function valueFlags(command: Command): Command {

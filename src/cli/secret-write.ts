@@ -15,7 +15,10 @@ export interface WaitFlags {
   timeout?: string;
 }
 
-export type WriteFlags = AboutFlags & DeliveryFlags & ValueFlags & WaitFlags;
+/** All that can be said of a secret besides its value. */
+export interface MetadataFlags extends AboutFlags, DeliveryFlags {}
+
+export interface WriteFlags extends MetadataFlags, ValueFlags, WaitFlags {}
 
 export async function createSecret(
   session: Session,
@@ -71,7 +74,7 @@ async function putValue(
   await reportChange(session, secret, `${created ? "created" : "updated"} ${describe(secret)}`, timeout);
 }
 
-function parseMetadata(name: string, flags: WriteFlags): MetadataBody {
+export function parseMetadata(name: string, flags: MetadataFlags): MetadataBody {
   return { ...parseDelivery(name, flags), ...parseAbout(flags) };
 }
 
