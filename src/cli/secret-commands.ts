@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { collect, examples, group, leaf, type Action, type Run } from "./command.ts";
 import type { GenerateFlags } from "./secret-generate.ts";
+import type { ImportFlags } from "./secret-import.ts";
 import { checkSecrets, listSecrets, showSecret } from "./secret-read.ts";
 import { refuseEdit, renameSecret, rollbackSecret, showHistory } from "./secret-versions.ts";
 import { createSecret, removeSecrets, setSecret, updateSecret } from "./secret-write.ts";
@@ -9,13 +10,14 @@ export function addSecretCommands(run: Run, program: Command): void {
   const secret = group(
     program,
     "secret",
-    "create, set, generate, update, list, show, history, rollback, rename, check, remove",
+    "create, set, generate, import, update, list, show, history, rollback, rename, check, remove",
     "Secrets: values that go in and are never shown back, and how VMs get them.",
   );
   if (!run.words.includes("secret")) return;
   leaf(run, secret, "create <name>", "store a new secret", defineCreate, createSecret);
   leaf(run, secret, "set <name>", "store a secret, new or not", defineSet, setSecret);
   leaf(run, secret, "generate <name>", "make a value that nobody sees", defineGenerate, lazyGenerate);
+  leaf(run, secret, "import [json-file]", "store many secrets from where they were", defineImport, lazyImport);
   leaf(run, secret, "update <name>", "change a secret's value, or how it is delivered", defineUpdate, updateSecret);
   leaf(run, secret, "list", "list secrets", defineList, listSecrets);
   leaf(run, secret, "show <name>", "show all about a secret but its value", (command) => command, showSecret);
@@ -54,6 +56,25 @@ function defineGenerate(command: Command): Command {
         "hatchway secret generate deploy-key --ssh-key --comment deploy@web-1",
         "hatchway secret generate web --tls web.internal --days 90 --owner nginx",
       ),
+    );
+}
+
+const lazyImport: Action<ImportFlags> = async (...all) => (await import("./secret-import.ts")).importSecrets(...all);
+
+function defineImport(command: Command): Command {
+  return command
+    .optionsGroup("From where (one):")
+    .option("--env-file <path>", "lines of NAME=value; each becomes a variable")
+    .option("--dir <path>", "a folder with a file for each secret, whose mode and owner count")
+    .option("--json-file <path>", '{"name": "value", …}; also: import --json <path>')
+    .option("--bitwarden <path>", "an unencrypted JSON export of Bitwarden or Vaultwarden")
+    .optionsGroup("How:")
+    .option("--dry-run", "show what would be stored, and store nothing")
+    .option("--overwrite", "give secrets that are there the new values")
+    .description("Store many secrets at once. All names are checked before any is stored.")
+    .addHelpText(
+      "after",
+      examples("hatchway secret import --env-file .env --dry-run", "hatchway secret import --dir .secrets --overwrite"),
     );
 }
 
