@@ -81,8 +81,11 @@ export class Secrets {
       const renamed = await this.#rows.get<RenamedRecord>(renamedKey);
       const put = [this.#rows.put(key, record), this.#rows.put<RenamedRecord>(renamedKey, { name: to }, renamed)];
       await commit({ put, delete: [{ key: stored.key, version: stored.version }] });
-      this.#bundles.changed([...holders.keys()]);
-      return { result: { secret: withoutInner(record), holders }, subject: { secret: to, version: record.version } };
+      const told = await this.#announce(record.id);
+      return {
+        result: { secret: withoutInner(record), holders: told },
+        subject: { secret: to, version: record.version },
+      };
     });
     // The grants are found by the row of the new name; that they say it themselves spares the way by that row.
     for (const vmId of done.holders.keys()) {
@@ -98,11 +101,10 @@ export class Secrets {
     const gone = await this.#gate.mutate(caller, "secret.remove", { secret: name }, async (commit) => {
       const stored = await this.find(name);
       const { id, version } = stored.record;
-      const holders = await this.#holders(id);
       const rest = [...(await this.#rows.keys(Rows.renamedKey(id))), ...(await this.#rows.keys(`value:${id}:`))];
       const rows = [stored, ...rest].map(({ key, version: written }) => ({ key, version: written }));
       await commit({ delete: rows.slice(0, TOGETHER) });
-      this.#bundles.changed([...holders.keys()]);
+      const holders = await this.#announce(id);
       return { result: { id, holders, left: rows.slice(TOGETHER) }, subject: { version } };
     });
     // No grant of it is honoured any more; this is tidying.
@@ -167,7 +169,7 @@ export class Secrets {
     if (change.value) put.push(this.#rows.putValue(record.id, record.version, change.value));
     const values = await Promise.all(dropped.map((version) => this.#rows.keys(Rows.valueKey(record.id, version))));
     await commit({ put, delete: values.flat().map(({ key, version }) => ({ key, version })) });
-    this.#bundles.changed([...holders.keys()]);
+    if (stored) await this.#announce(record.id);
     return { result: { secret: withoutInner(record), created: !stored }, subject: { version: record.version } };
   }
 
@@ -183,6 +185,21 @@ export class Secrets {
       if (record && grant) holders.set(vmId, { vmName: record.vmName, ...(grant.pin && { pin: grant.pin }) });
     });
     return holders;
+  }
+
+  /**
+   * Tells those who have the secret that it changed, and says who they are. They are looked up once the change is made:
+   * a VM that was given the secret meanwhile may have been told of the version before.
+   */
+  async #announce(secretId: string): Promise<Map<string, Holder>> {
+    try {
+      const holders = await this.#holders(secretId);
+      this.#bundles.changed([...holders.keys()]);
+      return holders;
+    } catch (error) {
+      this.#bundles.changedAll();
+      throw error;
+    }
   }
 
   /** Takes the grant of a removed secret out of a VM's record. */
