@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { exitCode } from "#error";
 import { VERSION } from "#version";
 import { withGlobalFlags, type Run } from "./command.ts";
+import { addCompletionCommand } from "./completion-commands.ts";
 import { addDaemonCommands, type Serve } from "./daemon-commands.ts";
 import { addSecretCommands } from "./secret-commands.ts";
 import { makeStyle } from "./style.ts";
@@ -32,7 +33,10 @@ export function makeProgram(run: Run, serve: Serve): Command {
   addVmCommands(run, program);
   program.commandsGroup("The daemon:");
   addDaemonCommands(run, program, serve);
-  program.commandsGroup("Help:").helpCommand("help [command]", "show help for a command");
+  const groups = program.commands.map((command) => command.name());
+  program.commandsGroup("Help:");
+  addCompletionCommand(run, program, () => makeProgram({ ...run, words: groups }, serve));
+  program.helpCommand("help [command]", "show help for a command");
   return program.addHelpText("after", MORE_HELP);
 }
 
