@@ -144,6 +144,26 @@ export interface StatusBody {
   vms: { name: string; state: VmState; wanted: number; applied?: number; in_sync: boolean; last_contact?: string }[];
 }
 
+/** `GET /audit/verify` */
+export interface TrailBody {
+  files: number;
+  lines: number;
+  /** The first line that is there: not 1 where old files were taken away. */
+  first?: { seq: number; time: string };
+  last?: { seq: number; time: string };
+}
+
+/** The query of `GET /audit/export`. */
+export interface TrailQuery {
+  /** RFC 3339. */
+  since?: string;
+  until?: string;
+  /** An operation, or the beginning of several: `secret.*`. */
+  op?: string;
+  secret?: string;
+  vm?: string;
+}
+
 export interface ErrorBody {
   error: string;
   code: string;

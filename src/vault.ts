@@ -2,6 +2,7 @@ import type { Bundle } from "#bundle";
 import type { Caller } from "#caller";
 import type { Grant, GrantRequest } from "#grant";
 import type { DeliveryChange, Secret } from "#secret";
+import type { Trail } from "#trail";
 import type { Convergence, LaunchOptions, Runner, Vm } from "#vm";
 
 /**
@@ -50,6 +51,9 @@ export interface Vault {
   proves(caller: Caller, key: Buffer): Promise<boolean>;
   /** Keeps what the guest says of `revision`, as far as it can be true. */
   receive(caller: Caller, revision: string, receipt: ReceiptClaim): Promise<void>;
+
+  /** The audit trail, to be read. */
+  readonly trail: Trail;
 
   /** Calls `listener` when what a VM is to have may have changed; undefined: any VM. The returned function ends it. */
   watch(listener: (vmId: string | undefined) => void): () => void;

@@ -1,5 +1,6 @@
 // The admin API: Slicer's secrets, and VMs. Bodies are in src/api.ts; every refusal is `{"error","code","hint"?}`.
 import { describeApi } from "#admin/openapi";
+import { exportAudit, tailAudit, verifyAudit } from "#admin/audit";
 import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
 import {
   attachment,
@@ -8,6 +9,7 @@ import {
   logQuery,
   secretChange,
   secretCreation,
+  trailQuery,
   valueQuery,
   vmCreation,
   waitQuery,
@@ -71,6 +73,10 @@ const table: readonly Route<AdminParts>[] = [
   route("GET", "/vms/{name}/secrets", {}, listGrants),
   route("PUT", "/vms/{name}/secrets/{secret}", { json: attachment }, attach),
   route("DELETE", "/vms/{name}/secrets/{secret}", {}, detach),
+
+  route("GET", "/audit", { query: logQuery }, tailAudit),
+  route("GET", "/audit/export", { query: trailQuery }, exportAudit),
+  route("GET", "/audit/verify", {}, verifyAudit),
 
   route("GET", "/status", {}, showStatus),
   route("GET", "/logs", { query: logQuery }, showLog),

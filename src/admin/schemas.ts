@@ -4,6 +4,7 @@ import { quoted } from "#admin/json-value";
 import type { DeliveryBody, LaunchBody, SecretRequest, VmRequestBody } from "#api";
 import { HatchwayError } from "#error";
 import { ProtocolError } from "#protocol/error";
+import type { TrailFilter } from "#trail";
 import { parseOnChange, type OnChange } from "#protocol/manifest";
 import {
   envNameProblem,
@@ -229,6 +230,24 @@ export interface LogQuery {
   lines?: number | undefined;
   follow?: boolean | undefined;
 }
+/** RFC 3339 with its zone, or a day. */
+const moment = z.string().transform((text, context) => {
+  const time = /^\d{4}-\d\d-\d\d(?:T[0-9:.]+(?:Z|[+-]\d\d:\d\d))?$/.test(text) ? Date.parse(text) : Number.NaN;
+  if (!Number.isNaN(time)) return time;
+  context.addIssue({ code: "custom", message: `${quoted(text)} is not a time such as 2026-01-31T12:00:00Z` });
+  return z.NEVER;
+});
+export const trailQuery: z.ZodType<Said<TrailFilter>> = z.strictObject({
+  since: moment.optional(),
+  until: moment.optional(),
+  op: z
+    .string()
+    .regex(/^[a-z.-]{1,40}\*?$/, "is not an operation such as secret.update or secret.*")
+    .optional(),
+  secret: secretName.optional(),
+  vm: named(vmNameProblem).optional(),
+});
+
 export const logQuery: z.ZodType<LogQuery> = z.strictObject({
   lines: lines.optional(),
   follow: yes.optional(),

@@ -1,32 +1,26 @@
 // serve, status, logs, version.
 import type { Command } from "commander";
 import type { StatusBody } from "#api";
-import { HatchwayError } from "#error";
 import { VERSION } from "#version";
-import { resolve } from "node:path";
 import { examples, leaf, type Run } from "./command.ts";
 import { daemonLogs } from "./logs.ts";
 import { formatSpan, plural } from "./quantity.ts";
 import type { Session } from "./session.ts";
 import { formatFields } from "./table.ts";
+import type { StatePlace } from "./offline.ts";
+import { readPlace, type PlaceFlags } from "./place-flags.ts";
 import { logFlags } from "./vm-commands.ts";
 
-export interface ServeOptions {
-  mode: "system" | "session";
+export interface ServeOptions extends StatePlace {
   /** Answer once the daemon serves, and leave it running. */
   background?: boolean;
-  /** Absolute; the mode's own when absent. */
-  stateDirectory?: string;
 }
 
 /** Runs the daemon until it ends, or until it serves when it stays in the background. Answers the exit code. */
 export type Serve = (options: ServeOptions) => Promise<number>;
 
-interface ServeFlags {
-  session?: true;
-  system?: true;
+interface ServeFlags extends PlaceFlags {
   background?: true;
-  state?: string;
 }
 
 export function addDaemonCommands(run: Run, program: Command, serve: Serve): void {
@@ -48,14 +42,7 @@ function defineServe(command: Command): Command {
 }
 
 function readServeFlags(flags: ServeFlags): ServeOptions {
-  if (flags.session === true && flags.system === true) {
-    throw new HatchwayError("invalid", "--session and --system contradict each other");
-  }
-  const isSystem = flags.system ?? (flags.session !== true && process.getuid?.() === 0);
-  const options: ServeOptions = { mode: isSystem ? "system" : "session" };
-  if (flags.background === true) options.background = true;
-  if (flags.state !== undefined) options.stateDirectory = resolve(flags.state);
-  return options;
+  return { ...readPlace(flags), ...(flags.background === true && { background: true }) };
 }
 
 async function showStatus(session: Session): Promise<undefined> {

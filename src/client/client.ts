@@ -1,6 +1,16 @@
 // The TypeScript client of the admin API: one method a route, as src/api.ts words it. Names are checked against the
 // grammar before anything is sent; values are Buffers, in and nowhere out. All methods throw HatchwayError.
-import type { DeliveryBody, GrantBody, SecretBody, SecretRemoved, StatusBody, VmBody, VmRequestBody } from "#api";
+import type {
+  DeliveryBody,
+  GrantBody,
+  SecretBody,
+  SecretRemoved,
+  StatusBody,
+  TrailBody,
+  TrailQuery,
+  VmBody,
+  VmRequestBody,
+} from "#api";
 import { HatchwayError } from "#error";
 import { Transport, type Request } from "./transport.ts";
 import { parseTarget } from "./uri.ts";
@@ -52,6 +62,13 @@ export interface Client {
   detach(vm: string, secret: string): Promise<void>;
   /** The VM's console, without control characters. */
   vmLogs(name: string, request: LogRequest): AsyncIterable<Buffer>;
+
+  /** The audit trail: its last lines, each of JSON. */
+  auditTail(request: LogRequest): AsyncIterable<Buffer>;
+  /** Those of its lines that fit, oldest first. */
+  auditExport(query: TrailQuery): AsyncIterable<Buffer>;
+  /** Checks all of it; throws "corrupt" with the first bad line. */
+  auditVerify(): Promise<TrailBody>;
 
   status(): Promise<StatusBody>;
   /** The daemon's log. */
@@ -168,6 +185,19 @@ class HttpClient implements Client {
 
   vmLogs(name: string, request: LogRequest): AsyncIterable<Buffer> {
     return this.#text(`${vmPath(name)}/logs`, request);
+  }
+
+  auditTail(request: LogRequest): AsyncIterable<Buffer> {
+    return this.#text("/audit", request);
+  }
+
+  async *auditExport(parameters: TrailQuery): AsyncGenerator<Buffer> {
+    const request: Request = { method: "GET", path: `/audit/export${query({ ...parameters })}` };
+    for await (const chunk of await this.#transport.open(request)) yield chunk as Buffer;
+  }
+
+  auditVerify(): Promise<TrailBody> {
+    return this.#json({ method: "GET", path: "/audit/verify", patience: 600_000 });
   }
 
   status(): Promise<StatusBody> {

@@ -4,16 +4,14 @@ import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Daemon } from "#daemon/daemon";
 import { HatchwayError } from "#error";
-import { ownUid, privateDirectory } from "#host/files";
+import { placesOf, type StatePlace } from "#daemon/places";
+import { privateDirectory } from "#host/files";
 import { hideMemory } from "#host/libc";
-import { sessionPlaces, systemPlaces, type Places } from "#places";
+import type { Places } from "#places";
 
-export interface ServeOptions {
-  mode: "system" | "session";
+export interface ServeOptions extends StatePlace {
   /** Answer once the daemon serves, and leave it running. */
   background?: boolean;
-  /** Absolute; the mode's own when absent. */
-  stateDirectory?: string;
 }
 
 /** Tells a daemon in the background that it is one, and over which descriptor it reports. */
@@ -40,16 +38,6 @@ export async function serve(options: ServeOptions): Promise<number> {
   await daemon.close();
   if (fatal) throw fatal;
   return 0;
-}
-
-function placesOf({ mode, stateDirectory }: ServeOptions): Places {
-  const places = mode === "system" ? systemPlaces() : sessionPlaces(process.env, ownUid());
-  if (mode === "system" && ownUid() !== 0) {
-    throw new HatchwayError("forbidden", "the system daemon needs root", {
-      hint: "run your own with: hatchway serve --session",
-    });
-  }
-  return stateDirectory === undefined ? places : { ...places, state: stateDirectory };
 }
 
 /** Starts this same command again, in a session of its own, and waits until it serves or ends. */

@@ -24,6 +24,8 @@ const operations = [
   "secret.disclose",
   "vm.claim",
   "vm.receipt",
+  "audit.read",
+  "audit.verify",
 ] as const satisfies Operation[];
 
 // An operation that is missing above does not compile.

@@ -22,7 +22,9 @@ export type Operation =
   | "bundle.resolve"
   | "secret.disclose"
   | "vm.claim"
-  | "vm.receipt";
+  | "vm.receipt"
+  | "audit.read"
+  | "audit.verify";
 
 /** Who may administrate: one user and root, or whoever can open the socket, which the kernel decides by its mode. */
 export type Policy = { mode: "session"; uid: number } | { mode: "system" };

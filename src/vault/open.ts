@@ -10,6 +10,7 @@ import { createKeyring, openKeyring } from "#vault/keyring";
 import { Ledgers } from "#vault/ledgers";
 import { Rows } from "#vault/rows";
 import { Secrets } from "#vault/secrets";
+import { AuditTrail } from "#vault/trail";
 import { Vms } from "#vault/vms";
 
 export interface VaultPlaces {
@@ -119,6 +120,8 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
         await ledgers.receive(vmId, revision, receipt);
       });
     },
+
+    trail: new AuditTrail(gate, rows, audit, keyring.auditKey),
 
     watch: (listener) => bundles.watch(listener),
     close: async () => {

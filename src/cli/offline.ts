@@ -1,0 +1,18 @@
+// What is done on the files themselves, by this process: before there is a daemon, or where there can't be one.
+import type { TrailBody } from "#api";
+
+/** Which state: a mode's own folders, or others. */
+export interface StatePlace {
+  mode: "system" | "session";
+  /** Absolute; the mode's own when absent. */
+  stateDirectory?: string;
+}
+
+/** All throw HatchwayError. */
+export interface Offline {
+  /** Checks a whole trail, all its files; `file`: absolute, the state's own when absent. */
+  verifyAudit(place: StatePlace, file: string | undefined): Promise<TrailBody>;
+}
+
+/** Loaded when it is needed, since it brings the vault's code. */
+export type LoadOffline = () => Promise<Offline>;
