@@ -144,6 +144,32 @@ export interface StatusBody {
   vms: { name: string; state: VmState; wanted: number; applied?: number; in_sync: boolean; last_contact?: string }[];
 }
 
+/** `GET /keys` */
+export interface KeysBody {
+  ways: WayBody[];
+  /** The term that new seals are made under. */
+  current: number;
+  terms: { term: number; created_at: string }[];
+}
+
+export interface WayBody {
+  name: string;
+  kind: WayQuery["kind"];
+  /** What it takes: a file, a credential's name, a recipient. */
+  needs: string;
+}
+
+/** The query of `POST /keys/ways/NAME`; a passphrase or a credential's key is its body. */
+export interface WayQuery {
+  kind: "key-file" | "systemd-credential" | "age" | "passphrase";
+  /** Of a key file, if not the usual. */
+  path?: string | undefined;
+  credential?: string | undefined;
+  recipient?: string | undefined;
+  /** Path of the file with the age identity. */
+  identity?: string | undefined;
+}
+
 /** `GET /audit/verify` */
 export interface TrailBody {
   files: number;

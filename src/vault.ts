@@ -1,6 +1,7 @@
 import type { Bundle } from "#bundle";
 import type { Caller } from "#caller";
 import type { Grant, GrantRequest } from "#grant";
+import type { Keys } from "#keys";
 import type { DeliveryChange, Secret } from "#secret";
 import type { Trail } from "#trail";
 import type { Convergence, LaunchOptions, Runner, Vm } from "#vm";
@@ -52,6 +53,8 @@ export interface Vault {
   /** Keeps what the guest says of `revision`, as far as it can be true. */
   receive(caller: Caller, revision: string, receipt: ReceiptClaim): Promise<void>;
 
+  /** The keys of the store, and the ways to them. */
+  readonly keys: Keys;
   /** The audit trail, to be read. */
   readonly trail: Trail;
 

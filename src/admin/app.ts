@@ -1,6 +1,7 @@
 // The admin API: Slicer's secrets, and VMs. Bodies are in src/api.ts; every refusal is `{"error","code","hint"?}`.
 import { describeApi } from "#admin/openapi";
 import { exportAudit, tailAudit, verifyAudit } from "#admin/audit";
+import { addWay, removeWay, showKeys } from "#admin/keys";
 import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
 import {
   attachment,
@@ -13,6 +14,7 @@ import {
   valueQuery,
   vmCreation,
   waitQuery,
+  wayQuery,
   type LogQuery,
 } from "#admin/schemas";
 import {
@@ -73,6 +75,10 @@ const table: readonly Route<AdminParts>[] = [
   route("GET", "/vms/{name}/secrets", {}, listGrants),
   route("PUT", "/vms/{name}/secrets/{secret}", { json: attachment }, attach),
   route("DELETE", "/vms/{name}/secrets/{secret}", {}, detach),
+
+  route("GET", "/keys", {}, showKeys),
+  route("POST", "/keys/ways/{way}", { query: wayQuery, value: "body" }, addWay),
+  route("DELETE", "/keys/ways/{way}", {}, removeWay),
 
   route("GET", "/audit", { query: logQuery }, tailAudit),
   route("GET", "/audit/export", { query: trailQuery }, exportAudit),

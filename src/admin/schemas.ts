@@ -1,7 +1,7 @@
 // What requests may say, as zod schemas: they check what comes in, and `/openapi.json` is made of them.
 import { z } from "@hono/zod-openapi";
 import { quoted } from "#admin/json-value";
-import type { DeliveryBody, LaunchBody, SecretRequest, VmRequestBody } from "#api";
+import type { DeliveryBody, LaunchBody, SecretRequest, VmRequestBody, WayQuery } from "#api";
 import { HatchwayError } from "#error";
 import { ProtocolError } from "#protocol/error";
 import type { TrailFilter } from "#trail";
@@ -237,6 +237,20 @@ const moment = z.string().transform((text, context) => {
   context.addIssue({ code: "custom", message: `${quoted(text)} is not a time such as 2026-01-31T12:00:00Z` });
   return z.NEVER;
 });
+export const wayQuery: z.ZodType<WayQuery> = z.strictObject({
+  kind: z.enum(
+    ["key-file", "systemd-credential", "age", "passphrase"],
+    "is none of key-file, systemd-credential, age, passphrase",
+  ),
+  path: file.optional(),
+  credential: z
+    .string()
+    .regex(/^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$/, "is not a credential's name")
+    .optional(),
+  recipient: z.string().optional(),
+  identity: file.optional(),
+});
+
 export const trailQuery: z.ZodType<Said<TrailFilter>> = z.strictObject({
   since: moment.optional(),
   until: moment.optional(),

@@ -8,7 +8,7 @@ import type { TrailBody, TrailQuery } from "#api";
 import { HatchwayError } from "#error";
 import { examples, group, leaf, type Run } from "./command.ts";
 import type { LoadOffline } from "./offline.ts";
-import { readPlace, type PlaceFlags } from "./place-flags.ts";
+import { placeFlags, readPlace, type PlaceFlags } from "./place-flags.ts";
 import { parseCount, plural } from "./quantity.ts";
 import type { Session } from "./session.ts";
 
@@ -52,15 +52,12 @@ function defineTail(command: Command): Command {
 }
 
 function defineVerify(command: Command): Command {
-  return command
+  return placeFlags(command)
     .description(
       "Checks every line of the trail, all its files, and says the first that does not hold (exit 8). The daemon does " +
         "it if it runs; without it, and for a FILE, this process reads the trail, the keyring and the key file. Only " +
         "the daemon knows from its store whether the end of the trail was cut off.",
     )
-    .option("--session", "your own daemon's trail (the default, but for root)")
-    .option("--system", "the machine's (the default for root)")
-    .option("--state <folder>", "the trail and the keyring in that folder")
     .addHelpText("after", examples("hatchway audit verify", "hatchway audit verify /backup/audit.jsonl"));
 }
 

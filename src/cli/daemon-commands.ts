@@ -4,6 +4,7 @@ import type { StatusBody } from "#api";
 import { VERSION } from "#version";
 import { examples, leaf, type Run } from "./command.ts";
 import { daemonLogs } from "./logs.ts";
+import { promptOnce } from "./prompt.ts";
 import { formatSpan, plural } from "./quantity.ts";
 import type { Session } from "./session.ts";
 import { formatFields } from "./table.ts";
@@ -14,6 +15,8 @@ import { logFlags } from "./vm-commands.ts";
 export interface ServeOptions extends StatePlace {
   /** Answer once the daemon serves, and leave it running. */
   background?: boolean;
+  /** Asks for the passphrase of the store, where there is a terminal. */
+  askPassphrase?: (label: string) => Promise<Buffer>;
 }
 
 /** Runs the daemon until it ends, or until it serves when it stays in the background. Answers the exit code. */
@@ -24,8 +27,11 @@ interface ServeFlags extends PlaceFlags {
 }
 
 export function addDaemonCommands(run: Run, program: Command, serve: Serve): void {
-  const serveAction = (_session: Session, _operands: readonly string[], flags: ServeFlags): Promise<number> =>
-    serve(readServeFlags(flags));
+  const serveAction = ({ terminal }: Session, _operands: readonly string[], flags: ServeFlags): Promise<number> => {
+    const asks = terminal.stdin.isTTY === true && flags.background !== true;
+    const askPassphrase = (label: string): Promise<Buffer> => promptOnce(terminal, label);
+    return serve({ ...readServeFlags(flags), ...(asks && { askPassphrase }) });
+  };
   leaf(run, program, "serve", "run the daemon", defineServe, serveAction);
   leaf(run, program, "status", "show the daemon, its store and its VMs", (command) => command, showStatus);
   leaf(run, program, "logs", "show the daemon's log", logFlags, daemonLogs);

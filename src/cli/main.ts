@@ -63,13 +63,13 @@ function usageError(error: CommanderError, words: readonly string[]): HatchwayEr
   return new HatchwayError("invalid", message, { hint: likely === undefined ? otherwise : `did you mean ${likely}` });
 }
 
-const GROUPS = new Set(["secret", "vm", "audit"]);
+const GROUPS = new Set(["secret", "vm", "audit", "key"]);
 
 /** Names the help of the command that was meant, as far as its words go. */
 function helpHint(words: readonly string[]): string {
   const group = words.find((word) => GROUPS.has(word));
   const command = group === undefined ? undefined : words[words.indexOf(group) + 1];
-  const named = command !== undefined && /^[a-z]+$/.test(command) ? ` ${command}` : "";
+  const named = command !== undefined && /^[a-z-]+$/.test(command) ? ` ${command}` : "";
   const path = group === undefined ? "" : ` ${group}${named}`;
   return `see: hatchway${path} --help`;
 }

@@ -6,6 +6,7 @@ import { withGlobalFlags, type Run } from "./command.ts";
 import { addAuditCommands } from "./audit-commands.ts";
 import { addDaemonCommands, type Serve } from "./daemon-commands.ts";
 import { addSecretCommands } from "./secret-commands.ts";
+import { addKeyCommands } from "./key-commands.ts";
 import type { LoadOffline } from "./offline.ts";
 import { makeStyle } from "./style.ts";
 import { addVmCommands } from "./vm-commands.ts";
@@ -34,6 +35,7 @@ export function makeProgram(run: Run, serve: Serve, offline: LoadOffline): Comma
   addVmCommands(run, program);
   program.commandsGroup("The daemon:");
   addDaemonCommands(run, program, serve);
+  addKeyCommands(run, program, offline);
   addAuditCommands(run, program, offline);
   program.commandsGroup("Help:").helpCommand("help [command]", "show help for a command");
   return program.addHelpText("after", MORE_HELP);

@@ -77,7 +77,7 @@ async function readSource(session: Session, name: string, source: Source): Promi
 }
 
 /** Everything up to one byte too many. */
-async function readStream(stream: Readable): Promise<Buffer> {
+export async function readStream(stream: Readable): Promise<Buffer> {
   const bytes = Buffer.allocUnsafeSlow(MAX_VALUE_SIZE + 1);
   let length = 0;
   try {
@@ -93,7 +93,7 @@ async function readStream(stream: Readable): Promise<Buffer> {
 }
 
 /** The same of a path, which may also be a pipe (`<(command)`). Synchronous, since nothing else goes on meanwhile. */
-function readFile(path: string): Buffer {
+export function readFile(path: string): Buffer {
   const bytes = Buffer.allocUnsafeSlow(MAX_VALUE_SIZE + 1);
   let file: number | undefined;
   try {

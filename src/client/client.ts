@@ -10,6 +10,9 @@ import type {
   TrailQuery,
   VmBody,
   VmRequestBody,
+  KeysBody,
+  WayBody,
+  WayQuery,
 } from "#api";
 import { HatchwayError } from "#error";
 import { Transport, type Request } from "./transport.ts";
@@ -62,6 +65,11 @@ export interface Client {
   detach(vm: string, secret: string): Promise<void>;
   /** The VM's console, without control characters. */
   vmLogs(name: string, request: LogRequest): AsyncIterable<Buffer>;
+
+  keys(): Promise<KeysBody>;
+  /** `secret`: the passphrase, or the credential's key; stays the caller's to wipe. */
+  addWay(name: string, way: WayQuery, secret: Buffer): Promise<WayBody>;
+  removeWay(name: string): Promise<void>;
 
   /** The audit trail: its last lines, each of JSON. */
   auditTail(request: LogRequest): AsyncIterable<Buffer>;
@@ -187,6 +195,21 @@ class HttpClient implements Client {
     return this.#text(`${vmPath(name)}/logs`, request);
   }
 
+  keys(): Promise<KeysBody> {
+    return this.#json({ method: "GET", path: "/keys" });
+  }
+
+  async addWay(name: string, way: WayQuery, secret: Buffer): Promise<WayBody> {
+    const given = Object.entries(way).filter((entry): entry is [string, string] => entry[1] !== undefined);
+    const headers = { "content-type": "application/octet-stream" };
+    const path = `${wayPath(name)}${query(Object.fromEntries(given))}`;
+    return this.#json({ method: "POST", path, headers, body: secret });
+  }
+
+  async removeWay(name: string): Promise<void> {
+    await this.#transport.send({ method: "DELETE", path: wayPath(name) });
+  }
+
   auditTail(request: LogRequest): AsyncIterable<Buffer> {
     return this.#text("/audit", request);
   }
@@ -229,6 +252,13 @@ function vmPath(name: string): string {
   const problem = vmNameProblem(name);
   if (problem !== undefined) throw new HatchwayError("invalid", `"${name}" ${problem}`);
   return `/vms/${name}`;
+}
+
+function wayPath(name: string): string {
+  if (!/^[a-z0-9][a-z0-9-]{0,31}$/.test(name)) {
+    throw new HatchwayError("invalid", `"${name}" is not a way's name: 1 to 32 of a-z 0-9 -, no - first`);
+  }
+  return `/keys/ways/${name}`;
 }
 
 function query(parameters: Record<string, string>): string {

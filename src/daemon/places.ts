@@ -1,6 +1,17 @@
+import { dirname, join } from "node:path";
 import { HatchwayError } from "#error";
 import { ownUid } from "#host/files";
 import { sessionPlaces, systemPlaces, type Places } from "#places";
+import type { WaySources } from "#vault/ways";
+
+/** Where a process of these places finds what opens the keys. */
+export function waySources(places: Places, env: NodeJS.ProcessEnv = process.env): WaySources {
+  const credentials = env["CREDENTIALS_DIRECTORY"];
+  return {
+    keyFile: join(dirname(places.config), "root.key"),
+    ...(credentials?.startsWith("/") === true && { credentials }),
+  };
+}
 
 export interface StatePlace {
   mode: "system" | "session";

@@ -12,6 +12,8 @@ import type { Places } from "#places";
 export interface ServeOptions extends StatePlace {
   /** Answer once the daemon serves, and leave it running. */
   background?: boolean;
+  /** Asks for the passphrase of the store, where there is a terminal. */
+  askPassphrase?: (label: string) => Promise<Buffer>;
 }
 
 /** Tells a daemon in the background that it is one, and over which descriptor it reports. */
@@ -29,7 +31,9 @@ export async function serve(options: ServeOptions): Promise<number> {
   for (const signal of signals) process.on(signal, stop);
   hideMemory();
   const echo = process.env[CHILD] === undefined;
-  const daemon = await Daemon.start({ mode: options.mode, places, echo, onFatal: end });
+  const { mode, askPassphrase } = options;
+  const asking = askPassphrase && { askPassphrase };
+  const daemon = await Daemon.start({ mode, places, echo, onFatal: end, ...asking });
   process.send?.({ serving: places.socket });
   process.disconnect?.();
   const fatal = await ended;

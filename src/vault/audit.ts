@@ -20,6 +20,8 @@ export interface AuditFields {
   secret?: string;
   version?: number;
   vm?: string;
+  /** A way to the root key, or the recipient of a backup of it. */
+  way?: string;
   /** Closed words only: "ok", an error's code, or how start-up resolved it. */
   outcome?: string;
 }
@@ -205,10 +207,10 @@ export class Audit {
   }
 
   #encode(phase: "intent" | "outcome", fields: AuditFields): Buffer {
-    const { op, opId, caller, secret, version, vm, outcome } = fields;
+    const { op, opId, caller, secret, version, vm, way, outcome } = fields;
     const seq = this.#position.seq + 1;
     const time = new Date().toISOString();
-    const body = JSON.stringify({ seq, time, phase, op, opId, caller, secret, version, vm, outcome });
+    const body = JSON.stringify({ seq, time, phase, op, opId, caller, secret, version, vm, way, outcome });
     const mac = macOf(this.#key, this.#position.mac, body);
     const line = Buffer.from(`${body.slice(0, -1)},"mac":"${mac}"}\n`);
     this.#position = { offset: this.#position.offset + line.length, seq, mac };

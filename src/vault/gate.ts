@@ -12,6 +12,8 @@ export interface Subject {
   vm?: string;
   vmId?: string;
   version?: number;
+  /** A way to the root key, by name. */
+  way?: string;
 }
 
 export type Writes = Partial<Pick<Change, "expect" | "put" | "delete">>;
@@ -173,11 +175,12 @@ function auditFields(caller: Caller, op: Operation, opId: string, subject: Subje
 }
 
 function auditSubject(subject: Subject | undefined): Partial<AuditFields> {
-  const { secret, vm, vmId, version } = subject ?? {};
+  const { secret, vm, vmId, version, way } = subject ?? {};
   const named = vm ?? vmId;
   return {
     ...(secret !== undefined && { secret }),
     ...(named !== undefined && { vm: named }),
     ...(version !== undefined && { version }),
+    ...(way !== undefined && { way }),
   };
 }

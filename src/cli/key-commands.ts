@@ -1,0 +1,105 @@
+// key init, status, add-way, remove-way.
+import type { Command } from "commander";
+import { examples, group, leaf, type Run } from "./command.ts";
+import type { LoadOffline } from "./offline.ts";
+import { placeFlags, readPlace, type PlaceFlags } from "./place-flags.ts";
+import { formatAge } from "./quantity.ts";
+import type { Session } from "./session.ts";
+import { formatFields, formatTable } from "./table.ts";
+import { readWay, wayFlags, type WayFlags } from "./way-flags.ts";
+
+export function addKeyCommands(run: Run, program: Command, load: LoadOffline): void {
+  const key = group(
+    program,
+    "key",
+    "init, status, add-way, remove-way",
+    "The keys of the store: one root key, which several ways lead to, and the terms under it that seal all rows.",
+  );
+  if (!run.words.includes("key")) return;
+  leaf(
+    run,
+    key,
+    "init [kind]",
+    "make the keys of a new store, with one way to them",
+    defineInit,
+    (session, [kind], flags) => initKeys(session, kind, flags as WayFlags & PlaceFlags, load),
+  );
+  leaf(run, key, "status", "show the ways and the terms", (command) => command, showKeys);
+  leaf(run, key, "add-way <kind>", "add another way to the root key", defineAddWay, addWay);
+  leaf(run, key, "remove-way <name>", "take a way away; never the last", defineRemoveWay, removeWay);
+}
+
+const ABOUT_KINDS =
+  "KIND is key-file, systemd-credential, age or passphrase. At its start the daemon tries them in that order, and one " +
+  "is enough. A passphrase is asked for on a terminal, or is the credential hatchway-passphrase.";
+
+function defineInit(command: Command): Command {
+  return placeFlags(wayFlags(command))
+    .description(
+      `Makes the keys of a store that does not exist yet. Without it the first start of the daemon does so, with a key file. ${ABOUT_KINDS}`,
+    )
+    .addHelpText(
+      "after",
+      examples("hatchway key init passphrase", "hatchway key init key-file --path /media/usb/root.key"),
+    );
+}
+
+function defineAddWay(command: Command): Command {
+  return wayFlags(command)
+    .description(`Adds another way to the root key. ${ABOUT_KINDS}`)
+    .addHelpText(
+      "after",
+      examples(
+        "hatchway key add-way passphrase",
+        "hatchway key add-way systemd-credential --seal-to /etc/credstore.encrypted/hatchway-key --with-key tpm2",
+        "hatchway key add-way age --recipient age1… --identity /etc/hatchway/identity.txt",
+      ),
+    );
+}
+
+function defineRemoveWay(command: Command): Command {
+  return command.description(
+    "Takes a way to the root key away. The root key stays what it is: who has a copy of the keyring of before still gets " +
+      "in by that way.",
+  );
+}
+
+async function initKeys(
+  session: Session,
+  kind: string | undefined,
+  flags: WayFlags & PlaceFlags,
+  load: LoadOffline,
+): Promise<undefined> {
+  using said = await readWay(session, kind ?? "key-file", flags);
+  const { keyring, way } = await (await load()).initKeys(readPlace(flags), said.name, said.way, said.secret);
+  session.report({ keyring, way }, () => `made the keyring ${keyring}, opened by ${way.name} (${way.needs})`);
+}
+
+async function showKeys(session: Session): Promise<undefined> {
+  const keys = await session.client.keys();
+  session.report(keys, () => {
+    const ways = keys.ways.map(({ name, kind, needs }) => [name, kind, needs]);
+    const terms = keys.terms.map(({ term, created_at: at }) => [
+      `${term}${term === keys.current ? " (current)" : ""}`,
+      formatAge(at),
+    ]);
+    const wayTable = formatTable([{ title: "WAY" }, { title: "KIND" }, { title: "NEEDS" }], ways);
+    return `${wayTable}\n\n${formatTable([{ title: "TERM" }, { title: "CREATED" }], terms)}`;
+  });
+}
+
+async function addWay(session: Session, [kind = ""]: readonly string[], flags: WayFlags): Promise<undefined> {
+  using said = await readWay(session, kind, flags);
+  const way = await session.client.addWay(said.name, said.way, said.secret);
+  session.report(way, () =>
+    formatFields([
+      ["added", way.name],
+      ["needs", way.needs],
+    ]),
+  );
+}
+
+async function removeWay(session: Session, [name = ""]: readonly string[]): Promise<undefined> {
+  await session.client.removeWay(name);
+  session.report({ name }, () => `removed the way "${name}"`);
+}
