@@ -149,7 +149,18 @@ export interface KeysBody {
   ways: WayBody[];
   /** The term that new seals are made under. */
   current: number;
-  terms: { term: number; created_at: string }[];
+  /** `rows`: how many are sealed under it, old versions of values included. */
+  terms: { term: number; created_at: string; rows: number }[];
+}
+
+/** `GET /keys/rewrap` */
+export interface RewrapBody {
+  state: "idle" | "running" | "done" | "failed";
+  /** Rows that were sealed anew. */
+  done: number;
+  /** Rows that this pass has looked at. */
+  seen: number;
+  problem?: string;
 }
 
 export interface WayBody {

@@ -23,6 +23,8 @@ export interface Way {
 
 export interface Term {
   term: number;
+  /** Rows that are sealed under it, old versions of values included. */
+  rows: number;
   /** Milliseconds since 1970. */
   created: number;
 }
@@ -32,6 +34,17 @@ export interface KeysStatus {
   /** The term that new seals are made under. */
   current: number;
   terms: Term[];
+}
+
+/** How far a rewrap is. */
+export interface RewrapProgress {
+  state: "idle" | "running" | "done" | "failed";
+  /** Rows that were sealed anew. */
+  done: number;
+  /** Rows that this pass has looked at. */
+  seen: number;
+  /** Why it failed. */
+  problem?: string;
 }
 
 /**
@@ -44,6 +57,14 @@ export interface Keys {
   addWay(caller: Caller, name: string, way: NewWay): Promise<Way>;
   /** Throws "conflict" for the last way. What was sealed by it before, in a copy of the keyring, it still opens. */
   removeWay(caller: Caller, name: string): Promise<void>;
+
+  /** Makes a new term for new seals, and says its number. What there is stays under the term that it has. */
+  rotate(caller: Caller): Promise<number>;
+  /** Begins to bring everything under the current term, in the background; a killed process goes on at its next start. */
+  rewrap(caller: Caller): Promise<void>;
+  rewrapProgress(caller: Caller): Promise<RewrapProgress>;
+  /** Forgets a term. Throws "conflict" for the current one, and while anything is sealed under it. */
+  retire(caller: Caller, term: number): Promise<void>;
 }
 
 /** A way as a request words it. */

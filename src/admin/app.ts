@@ -1,7 +1,7 @@
 // The admin API: Slicer's secrets, and VMs. Bodies are in src/api.ts; every refusal is `{"error","code","hint"?}`.
 import { describeApi } from "#admin/openapi";
 import { exportAudit, tailAudit, verifyAudit } from "#admin/audit";
-import { addWay, removeWay, showKeys } from "#admin/keys";
+import { addWay, removeWay, retireTerm, rotateKeys, showKeys, showRewrap, startRewrap } from "#admin/keys";
 import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
 import {
   attachment,
@@ -79,6 +79,10 @@ const table: readonly Route<AdminParts>[] = [
   route("GET", "/keys", {}, showKeys),
   route("POST", "/keys/ways/{way}", { query: wayQuery, value: "body" }, addWay),
   route("DELETE", "/keys/ways/{way}", {}, removeWay),
+  route("POST", "/keys/rotate", {}, rotateKeys),
+  route("GET", "/keys/rewrap", {}, showRewrap),
+  route("POST", "/keys/rewrap", {}, startRewrap),
+  route("DELETE", "/keys/terms/{term}", {}, retireTerm),
 
   route("GET", "/audit", { query: logQuery }, tailAudit),
   route("GET", "/audit/export", { query: trailQuery }, exportAudit),

@@ -1,5 +1,6 @@
 import { created, nothing, ok, type Answer, type Ask } from "#admin/route";
-import type { KeysBody, WayBody, WayQuery } from "#api";
+import type { KeysBody, RewrapBody, WayBody, WayQuery } from "#api";
+import { HatchwayError } from "#error";
 import { newWay } from "#keys";
 import type { Vault } from "#vault";
 
@@ -9,7 +10,7 @@ export interface KeyParts {
 
 export async function showKeys({ vault }: KeyParts, { caller }: Ask<undefined, undefined>): Promise<Answer> {
   const { ways, current, terms } = await vault.keys.status(caller);
-  const shown = terms.map(({ term, created: at }) => ({ term, created_at: new Date(at).toISOString() }));
+  const shown = terms.map(({ term, created: at, rows }) => ({ term, created_at: new Date(at).toISOString(), rows }));
   return ok({ ways, current, terms: shown } satisfies KeysBody);
 }
 
@@ -25,5 +26,26 @@ export async function addWay(
 
 export async function removeWay({ vault }: KeyParts, { caller, name }: Ask<unknown, unknown>): Promise<Answer> {
   await vault.keys.removeWay(caller, name("way"));
+  return nothing;
+}
+
+/** Answers the number of the new term. */
+export async function rotateKeys({ vault }: KeyParts, { caller }: Ask<unknown, unknown>): Promise<Answer> {
+  return created({ term: await vault.keys.rotate(caller) });
+}
+
+export async function startRewrap({ vault }: KeyParts, { caller }: Ask<unknown, unknown>): Promise<Answer> {
+  await vault.keys.rewrap(caller);
+  return ok((await vault.keys.rewrapProgress(caller)) satisfies RewrapBody);
+}
+
+export async function showRewrap({ vault }: KeyParts, { caller }: Ask<unknown, unknown>): Promise<Answer> {
+  return ok((await vault.keys.rewrapProgress(caller)) satisfies RewrapBody);
+}
+
+export async function retireTerm({ vault }: KeyParts, { caller, name }: Ask<unknown, unknown>): Promise<Answer> {
+  const term = name("term");
+  if (!/^[1-9][0-9]{0,8}$/.test(term)) throw new HatchwayError("invalid", "a term is a whole number from 1");
+  await vault.keys.retire(caller, Number(term));
   return nothing;
 }

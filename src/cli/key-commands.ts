@@ -1,9 +1,12 @@
-// key init, status, add-way, remove-way.
+// key init, status, add-way, remove-way, rotate, rewrap, retire.
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
+import { HatchwayError } from "#error";
 import { examples, group, leaf, type Run } from "./command.ts";
 import type { LoadOffline } from "./offline.ts";
 import { placeFlags, readPlace, type PlaceFlags } from "./place-flags.ts";
-import { formatAge } from "./quantity.ts";
+import { withProgress } from "./progress.ts";
+import { formatAge, parseCount, plural } from "./quantity.ts";
 import type { Session } from "./session.ts";
 import { formatFields, formatTable } from "./table.ts";
 import { readWay, wayFlags, type WayFlags } from "./way-flags.ts";
@@ -12,7 +15,7 @@ export function addKeyCommands(run: Run, program: Command, load: LoadOffline): v
   const key = group(
     program,
     "key",
-    "init, status, add-way, remove-way",
+    "init, status, add-way, remove-way, rotate, rewrap, retire",
     "The keys of the store: one root key, which several ways lead to, and the terms under it that seal all rows.",
   );
   if (!run.words.includes("key")) return;
@@ -26,6 +29,9 @@ export function addKeyCommands(run: Run, program: Command, load: LoadOffline): v
   );
   leaf(run, key, "status", "show the ways and the terms", (command) => command, showKeys);
   leaf(run, key, "add-way <kind>", "add another way to the root key", defineAddWay, addWay);
+  leaf(run, key, "rotate", "make a new term, for all that is sealed from now on", (command) => command, rotateKeys);
+  leaf(run, key, "rewrap", "bring everything under the current term", defineRewrap, rewrapKeys);
+  leaf(run, key, "retire <term>", "forget a term that nothing is sealed under", (command) => command, retireTerm);
   leaf(run, key, "remove-way <name>", "take a way away; never the last", defineRemoveWay, removeWay);
 }
 
@@ -79,12 +85,13 @@ async function showKeys(session: Session): Promise<undefined> {
   const keys = await session.client.keys();
   session.report(keys, () => {
     const ways = keys.ways.map(({ name, kind, needs }) => [name, kind, needs]);
-    const terms = keys.terms.map(({ term, created_at: at }) => [
+    const terms = keys.terms.map(({ term, created_at: at, rows }) => [
       `${term}${term === keys.current ? " (current)" : ""}`,
       formatAge(at),
+      String(rows),
     ]);
     const wayTable = formatTable([{ title: "WAY" }, { title: "KIND" }, { title: "NEEDS" }], ways);
-    return `${wayTable}\n\n${formatTable([{ title: "TERM" }, { title: "CREATED" }], terms)}`;
+    return `${wayTable}\n\n${formatTable([{ title: "TERM" }, { title: "CREATED" }, { title: "ROWS" }], terms)}`;
   });
 }
 
@@ -102,4 +109,48 @@ async function addWay(session: Session, [kind = ""]: readonly string[], flags: W
 async function removeWay(session: Session, [name = ""]: readonly string[]): Promise<undefined> {
   await session.client.removeWay(name);
   session.report({ name }, () => `removed the way "${name}"`);
+}
+
+async function rotateKeys(session: Session): Promise<undefined> {
+  const { term } = await session.client.rotateKeys();
+  session.report({ term }, () => `new seals are made under term ${term}`);
+  if (!session.json) session.hint("bring what there is under it with: hatchway key rewrap");
+}
+
+function defineRewrap(command: Command): Command {
+  return command
+    .option("--background", "do not wait for it")
+    .description(
+      "Seals everything anew that is not under the current term: the data keys of values, and the records. The daemon " +
+        "goes on serving, and after it was killed its next start goes on with it.",
+    );
+}
+
+/** Milliseconds between two looks. */
+const LOOK = 250;
+
+async function rewrapKeys(
+  session: Session,
+  _operands: readonly string[],
+  flags: { background?: true },
+): Promise<undefined> {
+  let progress = await session.client.startRewrap();
+  const wait = async (): Promise<void> => {
+    while (progress.state === "running") {
+      await sleep(LOOK);
+      progress = await session.client.rewrap();
+    }
+  };
+  if (flags.background !== true) {
+    await withProgress(session, () => `rewrapping: ${progress.done} of ${progress.seen} rows so far`, wait());
+  }
+  if (progress.state === "failed") throw new HatchwayError("unavailable", `the rewrap stopped: ${progress.problem}`);
+  const over = progress.state === "running" ? "rewrapping" : "everything is under the current term: rewrapped";
+  session.report(progress, () => `${over} ${plural(progress.done, "row")}`);
+}
+
+async function retireTerm(session: Session, [word = ""]: readonly string[]): Promise<undefined> {
+  const term = parseCount("TERM", word, 1);
+  await session.client.retireTerm(term);
+  session.report({ term }, () => `retired term ${term}`);
 }

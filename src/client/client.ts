@@ -11,6 +11,7 @@ import type {
   VmBody,
   VmRequestBody,
   KeysBody,
+  RewrapBody,
   WayBody,
   WayQuery,
 } from "#api";
@@ -70,6 +71,12 @@ export interface Client {
   /** `secret`: the passphrase, or the credential's key; stays the caller's to wipe. */
   addWay(name: string, way: WayQuery, secret: Buffer): Promise<WayBody>;
   removeWay(name: string): Promise<void>;
+  /** Answers the new term. */
+  rotateKeys(): Promise<{ term: number }>;
+  /** Begins, unless it is under way. */
+  startRewrap(): Promise<RewrapBody>;
+  rewrap(): Promise<RewrapBody>;
+  retireTerm(term: number): Promise<void>;
 
   /** The audit trail: its last lines, each of JSON. */
   auditTail(request: LogRequest): AsyncIterable<Buffer>;
@@ -208,6 +215,22 @@ class HttpClient implements Client {
 
   async removeWay(name: string): Promise<void> {
     await this.#transport.send({ method: "DELETE", path: wayPath(name) });
+  }
+
+  rotateKeys(): Promise<{ term: number }> {
+    return this.#json({ method: "POST", path: "/keys/rotate" });
+  }
+
+  startRewrap(): Promise<RewrapBody> {
+    return this.#json({ method: "POST", path: "/keys/rewrap" });
+  }
+
+  rewrap(): Promise<RewrapBody> {
+    return this.#json({ method: "GET", path: "/keys/rewrap" });
+  }
+
+  async retireTerm(term: number): Promise<void> {
+    await this.#transport.send({ method: "DELETE", path: `/keys/terms/${term}`, patience: 600_000 });
   }
 
   auditTail(request: LogRequest): AsyncIterable<Buffer> {

@@ -30,7 +30,7 @@ export async function initKeys(
   const sources = waySources(places);
   for (const file of [path, sources.keyFile]) await privateDirectory(dirname(file));
   using keyring = await createKeyring(path, sources, newWay(parts, secret), name);
-  const [way] = keyring.status.ways;
+  const [way] = keyring.ways;
   if (!way) throw new HatchwayError("internal", "a keyring was made without a way");
   return { keyring: path, way };
 }

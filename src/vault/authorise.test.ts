@@ -29,6 +29,9 @@ const operations = [
   "key.status",
   "key.way.add",
   "key.way.remove",
+  "key.rotate",
+  "key.rewrap",
+  "key.retire",
 ] as const satisfies Operation[];
 
 // An operation that is missing above does not compile.
@@ -72,7 +75,7 @@ test("another user may do nothing in a session", ({ expect }) => {
 test("whoever can open the socket may do everything in a system but reach for the keys, which is root's", ({
   expect,
 }) => {
-  const roots = new Set<string>(["key.way.add", "key.way.remove"]);
+  const roots = new Set<string>(["key.way.add", "key.way.remove", "key.retire"]);
   const his = Object.fromEntries(Object.entries(everything).filter(([operation]) => !roots.has(operation)));
   expect(allowed(system, unix(1001))).toEqual(his);
   expect(allowed(system, unix(0))).toEqual(everything);

@@ -27,13 +27,16 @@ export type Operation =
   | "audit.verify"
   | "key.status"
   | "key.way.add"
-  | "key.way.remove";
+  | "key.way.remove"
+  | "key.rotate"
+  | "key.rewrap"
+  | "key.retire";
 
 /** Who may administrate: one user and root, or whoever can open the socket, which the kernel decides by its mode. */
 export type Policy = { mode: "session"; uid: number } | { mode: "system" };
 
 /** Whoever may do these can get at every value: on a machine's daemon that is root, not whoever may open the socket. */
-const rootOperations = new Set<Operation>(["key.way.add", "key.way.remove"]);
+const rootOperations = new Set<Operation>(["key.way.add", "key.way.remove", "key.retire"]);
 const guestOperations = new Set<Operation>(["bundle.resolve", "secret.disclose", "vm.receipt"]);
 const runnerOperations = new Set<Operation>(["vm.read", "grant.list", "bundle.resolve", "secret.disclose"]);
 

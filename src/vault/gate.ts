@@ -30,6 +30,7 @@ export class Gate {
   readonly #rows: Rows;
   readonly #audit: Audit;
   readonly #policy: Policy;
+  readonly #underWay = new Set<Promise<void>>();
 
   constructor(store: Store, rows: Rows, audit: Audit, policy: Policy) {
     this.#store = store;
@@ -69,6 +70,27 @@ export class Gate {
     act: (commit: (writes: Writes) => Promise<void>) => Promise<{ result: T; subject?: Subject }>,
   ): Promise<T> {
     await this.#authorise(caller, operation, subject);
+    const { promise: over, resolve: end } = Promise.withResolvers<void>();
+    this.#underWay.add(over);
+    try {
+      return await this.#mutate(caller, operation, subject, act);
+    } finally {
+      this.#underWay.delete(over);
+      end();
+    }
+  }
+
+  /** Resolves once the changes that are under way now are over. */
+  async underWay(): Promise<void> {
+    await Promise.all(this.#underWay);
+  }
+
+  async #mutate<T>(
+    caller: Caller,
+    operation: Operation,
+    subject: Subject,
+    act: (commit: (writes: Writes) => Promise<void>) => Promise<{ result: T; subject?: Subject }>,
+  ): Promise<T> {
     const fields = auditFields(caller, operation, randomUUID(), subject);
     await this.#audit.intent(fields, true);
     try {

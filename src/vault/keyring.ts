@@ -6,7 +6,7 @@
 // file looks is in src/vault/keyring-file.ts.
 import { randomBytes } from "node:crypto";
 import { HatchwayError, toHatchwayError } from "#error";
-import type { KeysStatus, NewWay, Way } from "#keys";
+import type { NewWay, Term, Way } from "#keys";
 import { valueBuffer } from "#value-buffer";
 import { Key, KEY_SIZE, open, seal, type TermKeys } from "#vault/envelope";
 import { checkMac, derive, keyringPlace, readKeyring, writeKeyring } from "#vault/keyring-file";
@@ -46,13 +46,12 @@ export class Keyring implements TermKeys, Disposable {
     return this.#body.current;
   }
 
-  get status(): KeysStatus {
-    const { ways, current, terms } = this.#body;
-    return {
-      ways: ways.map((way) => describeWay(way, this.#sources.keyFile)),
-      current,
-      terms: terms.map(({ term, created }) => ({ term, created: Date.parse(created) })),
-    };
+  get ways(): Way[] {
+    return this.#body.ways.map((way) => describeWay(way, this.#sources.keyFile));
+  }
+
+  get terms(): Pick<Term, "term" | "created">[] {
+    return this.#body.terms.map(({ term, created }) => ({ term, created: Date.parse(created) }));
   }
 
   key(term: number): Key {
@@ -88,6 +87,36 @@ export class Keyring implements TermKeys, Disposable {
         });
       }
       return { ...body, ways };
+    });
+  }
+
+  /** Makes a new term, which all new seals are made under from then on. */
+  async addTerm(): Promise<number> {
+    using fresh = Key.random();
+    let term = 0;
+    await this.#edit((body) => {
+      term = Math.max(...body.terms.map((old) => old.term)) + 1;
+      const sealed = seal(this.#root, fresh.bytes, keyringPlace(this.storeId, `term ${term}`)).toString("base64");
+      // Known before it is the current one, and only in use once it is on disk.
+      this.#terms.set(term, this.#openTerm(term, sealed));
+      return { ...body, current: term, terms: [...body.terms, { term, created: new Date().toISOString(), sealed }] };
+    });
+    return term;
+  }
+
+  /** Forgets an old term, which nothing may be sealed under any more. */
+  async dropTerm(term: number): Promise<void> {
+    await this.#edit((body) => ({ ...body, terms: body.terms.filter((other) => other.term !== term) }));
+    this.#terms.get(term)?.[Symbol.dispose]();
+    this.#terms.delete(term);
+  }
+
+  /** Throws "not-found" for a term that there is not, "conflict" for the current one. */
+  checkOldTerm(term: number): void {
+    if (!this.#terms.has(term)) throw new HatchwayError("not-found", `there is no term ${term}`);
+    if (term !== this.current) return;
+    throw new HatchwayError("conflict", `term ${term} is the current one`, {
+      hint: "make another: hatchway key rotate",
     });
   }
 

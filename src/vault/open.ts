@@ -9,6 +9,7 @@ import { Gate } from "#vault/gate";
 import { createKeyring, openKeyring } from "#vault/keyring";
 import { KeyOperations } from "#vault/keys";
 import { Ledgers } from "#vault/ledgers";
+import { Rewrap } from "#vault/rewrap";
 import { Rows } from "#vault/rows";
 import { Secrets } from "#vault/secrets";
 import { AuditTrail } from "#vault/trail";
@@ -61,6 +62,9 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
   const unwatch = store.watch(await store.revision(), (event) => {
     if (event.kind === "reset") bundles.changedAll();
   });
+
+  const rewrap = new Rewrap(store, rows, keyring, gate);
+  await rewrap.resume();
 
   const whileOpen = opened.move();
   return {
@@ -128,13 +132,14 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
       });
     },
 
-    keys: new KeyOperations(gate, keyring),
+    keys: new KeyOperations(gate, keyring, rewrap),
     trail: new AuditTrail(gate, rows, audit, keyring.auditKey),
 
     watch: (listener) => bundles.watch(listener),
     close: async () => {
       unwatch();
       try {
+        await rewrap.stop();
         await gate.settle();
         await store.close();
       } finally {

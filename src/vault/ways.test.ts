@@ -57,7 +57,7 @@ describe("each way to the root key", () => {
     const expected = await outcome(made, { keyFile });
     expect(expected).toMatch(/^[0-9a-f]{64}$/);
     using ring = await openKeyring(keyring, { keyFile });
-    expect(ring?.status.ways.map(({ name, kind }) => `${name} ${kind}`)).toEqual([
+    expect(ring?.ways.map(({ name, kind }) => `${name} ${kind}`)).toEqual([
       "key-file key-file",
       "tpm systemd-credential",
       "age age",

@@ -2,7 +2,10 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { describe, it } from "vitest";
+import { connect } from "#client/client";
+import { call } from "#test/kit/http";
 import { Session } from "#test/kit/session";
 
 describe("hatchway key", () => {
@@ -65,5 +68,39 @@ describe("hatchway key", () => {
     env["CREDENTIALS_DIRECTORY"] = join(folder, "credentials");
     await session.serve();
     await session.ok(["secret", "set", "db"], { stdin: "value" });
+  });
+});
+
+describe("a rewrap", () => {
+  it("survives kill -9 at any moment, and loses nothing", async ({ expect }) => {
+    await using session = await Session.start();
+    const client = connect(`unix://${session.runtime}/hatchway.sock`, session.env);
+    const names = Array.from({ length: 600 }, (_, number) => `s${number}`);
+    const store = async (name: string): Promise<void> => {
+      await client.putSecret(name, "set", Buffer.from(`value of ${name}`));
+    };
+    for (let at = 0; at < names.length; at += 50) await Promise.all(names.slice(at, at + 50).map(store));
+    await session.ok(["vm", "create", "web", ...names.flatMap((name) => ["--secret", name])]);
+    await session.ok(["key", "rotate"]);
+    let kills = 0;
+    for (let begun = false; ; begun = true) {
+      const { state } = begun ? await client.rewrap() : await client.startRewrap();
+      if (state !== "running") break;
+      await sleep(5 * kills);
+      await session.end("SIGKILL");
+      kills += 1;
+      await session.serve();
+    }
+    expect(kills).toBeGreaterThan(1);
+    const { current, terms } = await client.keys();
+    expect(current).toBe(2);
+    expect(terms.find(({ term }) => term === 1)?.rows).toBe(0);
+    await session.ok(["key", "retire", "1"]);
+    await session.end("SIGTERM");
+    await session.serve();
+    expect(await session.ok(["audit", "verify"])).toContain("the audit trail holds");
+    const { control_socket: control } = await client.vm("web");
+    const bundle = (await call(control, "GET", "/bundle")).text;
+    for (const name of names) expect(bundle.includes(`value of ${name}\0`), name).toBe(true);
   });
 });
