@@ -6,6 +6,7 @@ import type { Api, Connection } from "#admin/route";
 import { readTarget } from "#admin/target";
 import type { Caller } from "#caller";
 import { HatchwayError } from "#error";
+import { OneAtATime } from "#pipelining";
 import { descriptorOf, peerCredentials } from "#host/peer";
 
 /** Limits of a server: what a client that is slow, or many, can take up. Times are milliseconds. */
@@ -25,7 +26,9 @@ const MAX_CONNECTIONS = 256;
  */
 export function serveApi(api: Api, callerOf: (socket: Socket) => Caller, report: (line: string) => void): Server {
   const callers = new WeakMap<Socket, () => Caller>();
+  const oneAtATime = new OneAtATime();
   const server = createServer(LIMITS, (incoming, outgoing) => {
+    if (!oneAtATime.admits(incoming, outgoing)) return;
     let connection: Connection;
     try {
       incoming.url = readTarget(incoming.url ?? "");

@@ -1,6 +1,7 @@
 // Connection URIs: which daemon a client talks to. The forms are libvirt's (https://libvirt.org/uri.html).
 import { HatchwayError } from "#error";
-import { MAX_SOCKET_PATH, sessionPlaces, systemPlaces } from "#places";
+import { sessionPlaces, systemPlaces } from "#places";
+import { checkSocketPath } from "#socket-path";
 
 /** Where a daemon may be. The first of `sockets` that answers is the one. */
 export interface Target {
@@ -38,12 +39,7 @@ export function parseTarget(uri: string | undefined, env: NodeJS.ProcessEnv, uid
 
 function target(sockets: readonly string[], startHint: string): Target {
   for (const path of sockets) {
-    const length = Buffer.byteLength(path);
-    if (length > MAX_SOCKET_PATH) {
-      throw new HatchwayError("invalid", `socket path "${path}" has ${length} bytes: at most ${MAX_SOCKET_PATH}`, {
-        hint: "choose a shorter XDG_RUNTIME_DIR, or connect with unix:///path/to.sock",
-      });
-    }
+    checkSocketPath(path, "choose a shorter XDG_RUNTIME_DIR, or connect with unix:///path/to.sock");
   }
   return { sockets, startHint };
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { describeCaller, type Caller } from "#caller";
 import { HatchwayError, toHatchwayError } from "#error";
+import { Mutex } from "#mutex";
 import type { Change, Store } from "#store";
 import type { Audit, AuditAnchor, AuditFields } from "#vault/audit";
 import { authorise, type Operation, type Policy } from "#vault/authorise";
@@ -31,6 +32,10 @@ export class Gate {
   readonly #audit: Audit;
   readonly #policy: Policy;
   readonly #underWay = new Set<Promise<void>>();
+  /** What changes the same secret or VM: side by side most of it would only meet each other, and try again in vain. */
+  readonly #oneByOne = new Mutex();
+  /** Operations whose fate the store did not tell in time. Their intents stay open, for `#learn` or for start-up. */
+  readonly #uncertain = new Map<string, AuditFields | undefined>();
 
   constructor(store: Store, rows: Rows, audit: Audit, policy: Policy) {
     this.#store = store;
@@ -80,9 +85,12 @@ export class Gate {
     }
   }
 
-  /** Resolves once the changes that are under way now are over. */
+  /** Resolves once the changes that are under way now are over. Throws "unavailable" if the fate of one is not known. */
   async underWay(): Promise<void> {
     await Promise.all(this.#underWay);
+    await this.#learn();
+    if (this.#uncertain.size === 0) return;
+    throw new HatchwayError("unavailable", "the store has not told yet what became of a change", { hint: "try again" });
   }
 
   async #mutate<T>(
@@ -91,14 +99,18 @@ export class Gate {
     subject: Subject,
     act: (commit: (writes: Writes) => Promise<void>) => Promise<{ result: T; subject?: Subject }>,
   ): Promise<T> {
+    await this.#learn();
     const fields = auditFields(caller, operation, randomUUID(), subject);
     await this.#audit.intent(fields, true);
     try {
-      const done = await this.retry(() => act((writes) => this.#commit(fields.opId, writes)));
+      const done = await this.#oneByOne.run(keyOf(subject), () =>
+        this.retry(() => act((writes) => this.#commit(fields.opId, writes))),
+      );
       await this.#audit.outcome({ ...fields, ...auditSubject(done.subject), outcome: "ok" });
       return done.result;
     } catch (error) {
-      await this.#audit.outcome({ ...fields, outcome: toHatchwayError(error).code });
+      if (this.#uncertain.has(fields.opId)) this.#uncertain.set(fields.opId, fields);
+      else await this.#audit.outcome({ ...fields, outcome: toHatchwayError(error).code });
       throw error;
     }
   }
@@ -165,31 +177,54 @@ export class Gate {
     if (result.outcome === "conflict") {
       throw new HatchwayError("conflict", "somebody else changed it meanwhile", { hint: "try again" });
     }
-    if (!(await this.#becameKnown(opId))) {
+    const fate = await this.#fateOf(opId);
+    if (fate === "open") this.#uncertain.set(opId, undefined);
+    if (fate !== "done") {
       throw new HatchwayError("unavailable", "the store does not say whether the change was made", {
         hint: "look at the secret or vm, then try again",
       });
     }
   }
 
-  async #becameKnown(opId: string): Promise<boolean> {
+  /** Whether a commit that was given up may become visible yet, at any change of the store. */
+  get isUncertain(): boolean {
+    return this.#uncertain.size > 0;
+  }
+
+  /** Writes the outcomes of operations that were given up while nobody knew of them, as far as it is known now. */
+  async #learn(): Promise<void> {
+    for (const [opId, fields] of this.#uncertain) {
+      const fate = await fateOf(this.#store, opId);
+      if (fate === "open" || !fields) continue;
+      this.#uncertain.delete(opId);
+      await this.#audit.outcome({ ...fields, outcome: fate === "done" ? "ok" : "not-done" });
+    }
+  }
+
+  async #fateOf(opId: string): Promise<Fate> {
     const deadline = Date.now() + UNKNOWN_DEADLINE;
-    while (Date.now() < deadline) {
-      if (await isCommitted(this.#store, opId)) return true;
+    for (;;) {
+      const fate = await fateOf(this.#store, opId);
+      if (fate === "done" || Date.now() >= deadline) return fate;
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
-    return false;
   }
 }
 
-/** As far as it is known now: an operation that is still under way may be committed yet. */
-async function isCommitted(store: Store, opId: string): Promise<boolean> {
+/** What became of a commit; one that is under way still may be done yet. */
+type Fate = "done" | "not-done" | "open";
+
+async function fateOf(store: Store, opId: string): Promise<Fate> {
   try {
-    return (await store.committed(opId)) !== undefined;
+    return (await store.committed(opId)) === undefined ? "not-done" : "done";
   } catch (error) {
-    if (error instanceof HatchwayError && error.code === "unavailable") return false;
+    if (error instanceof HatchwayError && error.code === "unavailable") return "open";
     throw error;
   }
+}
+
+function keyOf({ vm, vmId, secret }: Subject): string {
+  return vm ?? vmId ?? `secret ${secret ?? ""}`;
 }
 
 function auditFields(caller: Caller, op: Operation, opId: string, subject: Subject): AuditFields {

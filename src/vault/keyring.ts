@@ -11,7 +11,7 @@ import { valueBuffer } from "#value-buffer";
 import { Key, KEY_SIZE, open, seal, type TermKeys } from "#vault/envelope";
 import { checkMac, derive, keyringPlace, readKeyring, writeKeyring } from "#vault/keyring-file";
 import type { KeyringBody, KeyringFile } from "#vault/keyring-file";
-import { Mutex } from "#vault/mutex";
+import { Mutex } from "#mutex";
 import { describeWay, openWay, ORDER, sealWay, type WaySources } from "#vault/ways";
 
 const WAY_NAME = /^[a-z0-9][a-z0-9-]{0,31}$/;

@@ -63,10 +63,11 @@ export class KeyOperations implements Keys {
 
   async retire(caller: Caller, term: number): Promise<void> {
     // What was begun before may have sealed under the term already and commit after the scan.
-    const begun = this.#gate.underWay();
+    const wasOld = term !== this.#keyring.current;
+    await this.#gate.underWay();
     await this.#gate.mutate(caller, "key.retire", { version: term }, async (commit) => {
       this.#keyring.checkOldTerm(term);
-      await begun;
+      if (!wasOld) throw new HatchwayError("conflict", `term ${term} was the current one a moment ago`);
       // What is queued at the store is there once something that came after it is.
       await this.#gate.keep({});
       const used = (await this.#rewrap.count()).get(term) ?? 0;

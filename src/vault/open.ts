@@ -60,7 +60,7 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
   const secrets = new Secrets(gate, rows, bundles);
   const vms = new Vms(gate, rows, secrets, bundles, ledgers, policy);
   const unwatch = store.watch(await store.revision(), (event) => {
-    if (event.kind === "reset") bundles.changedAll();
+    if (event.kind === "reset" || gate.isUncertain) bundles.changedAll();
   });
 
   const rewrap = new Rewrap(store, rows, keyring, gate);
@@ -92,13 +92,16 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
         await bundles.resolve(caller, vmId);
         return ledgers.convergence(vmId);
       }),
-    newGeneration: (caller, vmId) =>
-      gate.mutate(caller, "vm.boot", { vmId }, async (commit) => {
+    newGeneration: async (caller, vmId) => {
+      // A guest that does nothing but reboot writes nothing.
+      if (await gate.read(caller, "vm.boot", { vmId }, () => ledgers.isUntouched(vmId))) return;
+      await gate.mutate(caller, "vm.boot", { vmId }, async (commit) => {
         await ledgers.newGeneration(vmId);
         bundles.changed([vmId]);
         await commit({});
         return { result: undefined };
-      }),
+      });
+    },
     claim: async (caller, key) => {
       const { vmId } = guest(caller);
       ledgers.contact(vmId);
@@ -138,10 +141,10 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
     watch: (listener) => bundles.watch(listener),
     close: async () => {
       unwatch();
+      whileOpen.defer(() => store.close());
       try {
         await rewrap.stop();
         await gate.settle();
-        await store.close();
       } finally {
         await whileOpen.disposeAsync();
       }

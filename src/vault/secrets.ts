@@ -44,7 +44,7 @@ export class Secrets {
       const put = [this.#rows.put(key, record, stored)];
       if (change.value) put.push(this.#rows.putValue(record.id, record.version, change.value));
       await commit({ put, delete: await this.#outdated(record, change.value !== undefined) });
-      this.#bundles.changed([...holders.keys()]);
+      if (stored) await this.#announce(record.id);
       return { result: { secret: withoutInner(record), created: !stored }, subject: { version: record.version } };
     });
   }
@@ -54,11 +54,9 @@ export class Secrets {
     const gone = await this.#gate.mutate(caller, "secret.remove", { secret: name }, async (commit) => {
       const stored = await this.find(name);
       const { id, version } = stored.record;
-      const holders = await this.#holders(id);
       const values = await this.#rows.keys(`value:${id}:`);
       await commit({ delete: [stored, ...values].map(({ key, version: written }) => ({ key, version: written })) });
-      this.#bundles.changed([...holders.keys()]);
-      return { result: { id, holders }, subject: { version } };
+      return { result: { id, holders: await this.#announce(id) }, subject: { version } };
     });
     // No grant of it is honoured any more; this is tidying.
     for (const vmId of gone.holders.keys()) await this.#forgetGrant(gone.id, vmId);
@@ -105,6 +103,21 @@ export class Secrets {
       if (record?.grants.some((grant) => grant.secretId === secretId)) holders.set(vmId, record.vmName);
     });
     return holders;
+  }
+
+  /**
+   * Tells those who have the secret that it changed, and says who they are. They are looked up once the change is made:
+   * a VM that was given the secret meanwhile may have been told of the version before.
+   */
+  async #announce(secretId: string): Promise<Map<string, string>> {
+    try {
+      const holders = await this.#holders(secretId);
+      this.#bundles.changed([...holders.keys()]);
+      return holders;
+    } catch (error) {
+      this.#bundles.changedAll();
+      throw error;
+    }
   }
 
   async #outdated(record: SecretRecord, newValue: boolean): Promise<{ key: string; version: number }[]> {

@@ -10,7 +10,7 @@ import type { Bundles } from "#vault/bundles";
 import { checkDelivery, manifestEntry } from "#vault/delivery";
 import type { Gate } from "#vault/gate";
 import { Ledgers } from "#vault/ledgers";
-import { Mutex } from "#vault/mutex";
+import { Mutex } from "#mutex";
 import type { GrantsRecord, HolderRecord, SecretRecord, VmRecord } from "#vault/records";
 import { Rows, type Put, type Stored } from "#vault/rows";
 import { checkSecretName, withoutInner, type Secrets } from "#vault/secrets";
@@ -45,7 +45,8 @@ export class Vms {
   }
 
   async #create(caller: Caller, { name, runner, launch, grants: requests, all }: VmRequest): Promise<Vm> {
-    return this.#gate.mutate(caller, "vm.create", { vm: name }, async (commit) => {
+    const asked = namesOf(requests.map(({ secret }) => secret));
+    return this.#gate.mutate(caller, "vm.create", { vm: name, ...asked }, async (commit) => {
       if (await this.#rows.get(this.#rows.vmKey(name))) {
         throw new HatchwayError("exists", `vm "${name}" exists already`, {
           hint: `remove it with: hatchway vm remove ${name}`,
@@ -62,7 +63,7 @@ export class Vms {
           ...(await this.#holders(vm, grants)),
         ],
       });
-      return { result: vm };
+      return { result: vm, subject: namesOf(grants.map(({ secretName }) => secretName)) };
     });
   }
 
@@ -110,8 +111,8 @@ export class Vms {
   async attach(caller: Caller, name: string, requests: readonly GrantRequest[]): Promise<Grant[]> {
     checkVmName(name);
     for (const { secret } of requests) checkSecretName(secret);
-    const what = requests.map(({ secret }) => secret).join(",");
-    return this.#gate.mutate(caller, "grant.attach", { vm: name, secret: what }, async (commit) => {
+    const asked = namesOf(requests.map(({ secret }) => secret));
+    return this.#gate.mutate(caller, "grant.attach", { vm: name, ...asked }, async (commit) => {
       const vm = (await this.find(name)).record;
       const stored = await this.#grantsOf(vm);
       const grants = await this.#grant(name, stored.record.grants, requests);
@@ -225,6 +226,11 @@ export class Vms {
       hint: `give each vm a user of its own: useradd --system ${name}-runner, then --runner ${name}-runner`,
     });
   }
+}
+
+/** As the audit has them; no name holds a comma. */
+function namesOf(secrets: readonly string[]): { secret?: string } {
+  return secrets.length === 0 ? {} : { secret: secrets.join(",") };
 }
 
 function holderKey(secretId: string, vmId: string): string {
