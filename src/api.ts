@@ -153,6 +153,12 @@ export interface KeysBody {
   terms: { term: number; created_at: string; rows: number }[];
 }
 
+/** `POST /keys/backup` */
+export interface KeyBackupBody {
+  /** An age file, in base64. */
+  age: string;
+}
+
 /** `GET /keys/rewrap` */
 export interface RewrapBody {
   state: "idle" | "running" | "done" | "failed";

@@ -65,6 +65,9 @@ export interface Keys {
   rewrapProgress(caller: Caller): Promise<RewrapProgress>;
   /** Forgets a term. Throws "conflict" for the current one, and while anything is sealed under it. */
   retire(caller: Caller, term: number): Promise<void>;
+
+  /** All that opens the store, sealed to an age recipient: an age file (src/vault/key-backup.ts). */
+  backup(caller: Caller, recipient: string): Promise<Buffer>;
 }
 
 /** A way as a request words it. */

@@ -1,11 +1,12 @@
 // The admin API: Slicer's secrets, and VMs. Bodies are in src/api.ts; every refusal is `{"error","code","hint"?}`.
 import { describeApi } from "#admin/openapi";
 import { exportAudit, tailAudit, verifyAudit } from "#admin/audit";
-import { addWay, removeWay, retireTerm, rotateKeys, showKeys, showRewrap, startRewrap } from "#admin/keys";
+import { addWay, backupKeys, removeWay, retireTerm, rotateKeys, showKeys, showRewrap, startRewrap } from "#admin/keys";
 import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
 import {
   attachment,
   graceQuery,
+  keyBackup,
   launchQuery,
   logQuery,
   secretChange,
@@ -83,6 +84,7 @@ const table: readonly Route<AdminParts>[] = [
   route("GET", "/keys/rewrap", {}, showRewrap),
   route("POST", "/keys/rewrap", {}, startRewrap),
   route("DELETE", "/keys/terms/{term}", {}, retireTerm),
+  route("POST", "/keys/backup", { json: keyBackup }, backupKeys),
 
   route("GET", "/audit", { query: logQuery }, tailAudit),
   route("GET", "/audit/export", { query: trailQuery }, exportAudit),

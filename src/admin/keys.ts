@@ -1,5 +1,5 @@
 import { created, nothing, ok, type Answer, type Ask } from "#admin/route";
-import type { KeysBody, RewrapBody, WayBody, WayQuery } from "#api";
+import type { KeyBackupBody, KeysBody, RewrapBody, WayBody, WayQuery } from "#api";
 import { HatchwayError } from "#error";
 import { newWay } from "#keys";
 import type { Vault } from "#vault";
@@ -48,4 +48,12 @@ export async function retireTerm({ vault }: KeyParts, { caller, name }: Ask<unkn
   if (!/^[1-9][0-9]{0,8}$/.test(term)) throw new HatchwayError("invalid", "a term is a whole number from 1");
   await vault.keys.retire(caller, Number(term));
   return nothing;
+}
+
+export async function backupKeys(
+  { vault }: KeyParts,
+  { caller, json }: Ask<undefined, { recipient: string }>,
+): Promise<Answer> {
+  const sealed = await vault.keys.backup(caller, json.recipient);
+  return ok({ age: sealed.toString("base64") } satisfies KeyBackupBody);
 }

@@ -251,6 +251,11 @@ export const wayQuery: z.ZodType<WayQuery> = z.strictObject({
   identity: file.optional(),
 });
 
+/** `POST /keys/backup` */
+export const keyBackup: Form<{ recipient: string }> = form(
+  z.strictObject({ recipient: z.string("is not a string").max(2_048, "has more than 2048 characters") }),
+);
+
 export const trailQuery: z.ZodType<Said<TrailFilter>> = z.strictObject({
   since: moment.optional(),
   until: moment.optional(),

@@ -1,10 +1,12 @@
-// key init, status, add-way, remove-way, rotate, rewrap, retire.
+// key init, status, add-way, remove-way, rotate, rewrap, retire, backup, restore.
 import { setTimeout as sleep } from "node:timers/promises";
+import { resolve } from "node:path";
 import type { Command } from "commander";
 import { HatchwayError } from "#error";
 import { examples, group, leaf, type Run } from "./command.ts";
 import type { LoadOffline } from "./offline.ts";
 import { placeFlags, readPlace, type PlaceFlags } from "./place-flags.ts";
+import { writeNew } from "./new-file.ts";
 import { withProgress } from "./progress.ts";
 import { formatAge, parseCount, plural } from "./quantity.ts";
 import type { Session } from "./session.ts";
@@ -15,7 +17,7 @@ export function addKeyCommands(run: Run, program: Command, load: LoadOffline): v
   const key = group(
     program,
     "key",
-    "init, status, add-way, remove-way, rotate, rewrap, retire",
+    "init, status, add-way, remove-way, rotate, rewrap, retire, backup, restore",
     "The keys of the store: one root key, which several ways lead to, and the terms under it that seal all rows.",
   );
   if (!run.words.includes("key")) return;
@@ -32,6 +34,10 @@ export function addKeyCommands(run: Run, program: Command, load: LoadOffline): v
   leaf(run, key, "rotate", "make a new term, for all that is sealed from now on", (command) => command, rotateKeys);
   leaf(run, key, "rewrap", "bring everything under the current term", defineRewrap, rewrapKeys);
   leaf(run, key, "retire <term>", "forget a term that nothing is sealed under", (command) => command, retireTerm);
+  leaf(run, key, "backup", "seal all that opens the store to an age recipient", defineBackup, backupKeys);
+  leaf(run, key, "restore <file>", "make the keyring again from a backup", defineRestore, (session, [file], flags) =>
+    restoreKeys(session, file ?? "", flags as RestoreFlags, load),
+  );
   leaf(run, key, "remove-way <name>", "take a way away; never the last", defineRemoveWay, removeWay);
 }
 
@@ -153,4 +159,65 @@ async function retireTerm(session: Session, [word = ""]: readonly string[]): Pro
   const term = parseCount("TERM", word, 1);
   await session.client.retireTerm(term);
   session.report({ term }, () => `retired term ${term}`);
+}
+
+function defineBackup(command: Command): Command {
+  return command
+    .requiredOption("--recipient <age1…>", "who can open it")
+    .option("--output <file>", "where to (stdout); made 0600, and never over another file")
+    .description(
+      "Seals the root key and all terms to an age recipient. Together with a copy of the store it is enough to get every " +
+        "secret back, with the program age and without Hatchway: see docs/recovery.md. Make another after each rotate.",
+    )
+    .addHelpText("after", examples("hatchway key backup --recipient age1… --output keys.age"));
+}
+
+async function backupKeys(
+  session: Session,
+  _operands: readonly string[],
+  { recipient, output }: { recipient: string; output?: string },
+): Promise<undefined> {
+  if (output === undefined && (session.terminal.stdout.isTTY === true || session.json)) {
+    throw new HatchwayError("invalid", "a backup of the keys is bytes: it goes to a file or a pipe", {
+      hint: "name the file with: --output FILE",
+    });
+  }
+  const sealed = await session.client.backupKeys(recipient);
+  if (output === undefined) {
+    session.terminal.stdout.write(sealed);
+    return;
+  }
+  writeNew(resolve(output), sealed);
+  session.report({ output: resolve(output), recipient }, () => `sealed the keys to ${recipient}, in ${output}`);
+}
+
+interface RestoreFlags extends WayFlags, PlaceFlags {
+  identity?: string;
+}
+
+function defineRestore(command: Command): Command {
+  return placeFlags(command)
+    .requiredOption("--identity <file>", "the age identity that opens it")
+    .option("--path <file>", "the key file that is to open the keyring (the usual one)")
+    .option("--passphrase-file <file>", "a passphrase is to open it, from there; - is stdin")
+    .description(
+      "Makes the keyring again from a backup, for a store that is there or will be put there, and one way to it: a key " +
+        "file, made where there is none, or a passphrase. Other ways are added when the daemon serves.",
+    );
+}
+
+async function restoreKeys(session: Session, file: string, flags: RestoreFlags, load: LoadOffline): Promise<undefined> {
+  const kind = flags.passphraseFile === undefined ? "key-file" : "passphrase";
+  using said = await readWay(session, kind, flags);
+  const offline = await load();
+  const identity = resolve(flags.identity ?? "");
+  const { keyring, way } = await offline.restoreKeys(
+    readPlace(flags),
+    resolve(file),
+    identity,
+    said.name,
+    said.way,
+    said.secret,
+  );
+  session.report({ keyring, way }, () => `made the keyring ${keyring} again, opened by ${way.name} (${way.needs})`);
 }

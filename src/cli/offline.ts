@@ -14,6 +14,15 @@ export interface Offline {
   verifyAudit(place: StatePlace, file: string | undefined): Promise<TrailBody>;
   /** Makes the keyring of a store that is not there yet. Throws "exists". `secret` stays the caller's to wipe. */
   initKeys(place: StatePlace, name: string, way: WayQuery, secret: Buffer): Promise<{ keyring: string; way: WayBody }>;
+  /** Makes the keyring again from a backup that `identity` opens; both absolute paths. Throws "exists". */
+  restoreKeys(
+    place: StatePlace,
+    backup: string,
+    identity: string,
+    name: string,
+    way: WayQuery,
+    secret: Buffer,
+  ): Promise<{ keyring: string; way: WayBody }>;
 }
 
 /** Loaded when it is needed, since it brings the vault's code. */

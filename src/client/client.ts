@@ -10,6 +10,7 @@ import type {
   TrailQuery,
   VmBody,
   VmRequestBody,
+  KeyBackupBody,
   KeysBody,
   RewrapBody,
   WayBody,
@@ -77,6 +78,8 @@ export interface Client {
   startRewrap(): Promise<RewrapBody>;
   rewrap(): Promise<RewrapBody>;
   retireTerm(term: number): Promise<void>;
+  /** An age file with all that opens the store. */
+  backupKeys(recipient: string): Promise<Buffer>;
 
   /** The audit trail: its last lines, each of JSON. */
   auditTail(request: LogRequest): AsyncIterable<Buffer>;
@@ -231,6 +234,15 @@ class HttpClient implements Client {
 
   async retireTerm(term: number): Promise<void> {
     await this.#transport.send({ method: "DELETE", path: `/keys/terms/${term}`, patience: 600_000 });
+  }
+
+  async backupKeys(recipient: string): Promise<Buffer> {
+    const { age } = await this.#json<KeyBackupBody>({
+      method: "POST",
+      path: "/keys/backup",
+      ...jsonBody({ recipient }),
+    });
+    return Buffer.from(age, "base64");
   }
 
   auditTail(request: LogRequest): AsyncIterable<Buffer> {

@@ -1,6 +1,6 @@
 // age (https://age-encryption.org/v1). X25519 is done here; what needs a plugin or hardware, by the program `age`.
 import { spawn } from "node:child_process";
-import { HatchwayError } from "#error";
+import { HatchwayError, type ErrorCode } from "#error";
 
 /** An X25519 recipient; others have a plugin's name before the last 1. */
 const NATIVE_RECIPIENT = /^age1[02-9ac-hj-np-z]{58}$/;
@@ -14,7 +14,7 @@ export async function ageSeal(recipient: string, plaintext: Uint8Array): Promise
       hint: "make an identity with: age-keygen -o identity.txt; its recipient begins with age1",
     });
   }
-  if (!NATIVE_RECIPIENT.test(recipient)) return runAge(["-r", recipient], plaintext);
+  if (!NATIVE_RECIPIENT.test(recipient)) return runAge(["-r", recipient], plaintext, "invalid");
   const { Encrypter } = await import("age-encryption");
   const encrypter = new Encrypter();
   try {
@@ -31,19 +31,20 @@ export async function ageSeal(recipient: string, plaintext: Uint8Array): Promise
  */
 export async function ageOpen(path: string, identity: Buffer, sealed: Buffer): Promise<Buffer> {
   const native = NATIVE_IDENTITY.exec(identity.toString("latin1"))?.[0];
-  if (native === undefined) return runAge(["-d", "-i", path], sealed);
+  if (native === undefined) return runAge(["-d", "-i", path], sealed, "wrong-key");
   const { Decrypter } = await import("age-encryption");
   const decrypter = new Decrypter();
   try {
     decrypter.addIdentity(native);
-    return Buffer.from(await decrypter.decrypt(sealed));
+    const { buffer, byteOffset, byteLength } = await decrypter.decrypt(sealed);
+    return Buffer.from(buffer, byteOffset, byteLength);
   } catch (cause) {
     throw new HatchwayError("wrong-key", `the age identity "${path}" does not open what is sealed to it`, { cause });
   }
 }
 
-/** Runs the program; its words on stderr are the error's. */
-async function runAge(args: readonly string[], input: Uint8Array): Promise<Buffer> {
+/** Runs the program; its words on stderr are those of the error, which has `code`. */
+async function runAge(args: readonly string[], input: Uint8Array, code: ErrorCode): Promise<Buffer> {
   const child = spawn("age", args, { stdio: ["pipe", "pipe", "pipe"] });
   const out: Buffer[] = [];
   let words = "";
@@ -55,19 +56,16 @@ async function runAge(args: readonly string[], input: Uint8Array): Promise<Buffe
   child.stdin.on("error", () => child.stdin.destroy());
   child.stdin.end(input);
   try {
-    const code = await new Promise<number | null>((resolve, reject) => {
+    const exit = await new Promise<number | null>((resolve, reject) => {
       child.once("error", reject);
       child.once("close", resolve);
     });
-    if (code === 0) return Buffer.concat(out);
+    if (exit === 0) return Buffer.concat(out);
   } catch (cause) {
     throw new HatchwayError("unsupported", "this age key needs the program age, which cannot be run", {
       hint: "install it with: apt-get install age",
       cause,
     });
   }
-  throw new HatchwayError(
-    "wrong-key",
-    `the program age refused: ${words.trim().split("\n")[0] ?? "it gave no reason"}`,
-  );
+  throw new HatchwayError(code, `the program age refused: ${words.trim().split("\n")[0] ?? "it gave no reason"}`);
 }

@@ -32,6 +32,7 @@ const operations = [
   "key.rotate",
   "key.rewrap",
   "key.retire",
+  "key.backup",
 ] as const satisfies Operation[];
 
 // An operation that is missing above does not compile.
@@ -75,7 +76,7 @@ test("another user may do nothing in a session", ({ expect }) => {
 test("whoever can open the socket may do everything in a system but reach for the keys, which is root's", ({
   expect,
 }) => {
-  const roots = new Set<string>(["key.way.add", "key.way.remove", "key.retire"]);
+  const roots = new Set<string>(["key.way.add", "key.way.remove", "key.retire", "key.backup"]);
   const his = Object.fromEntries(Object.entries(everything).filter(([operation]) => !roots.has(operation)));
   expect(allowed(system, unix(1001))).toEqual(his);
   expect(allowed(system, unix(0))).toEqual(everything);

@@ -30,13 +30,14 @@ export type Operation =
   | "key.way.remove"
   | "key.rotate"
   | "key.rewrap"
-  | "key.retire";
+  | "key.retire"
+  | "key.backup";
 
 /** Who may administrate: one user and root, or whoever can open the socket, which the kernel decides by its mode. */
 export type Policy = { mode: "session"; uid: number } | { mode: "system" };
 
 /** Whoever may do these can get at every value: on a machine's daemon that is root, not whoever may open the socket. */
-const rootOperations = new Set<Operation>(["key.way.add", "key.way.remove", "key.retire"]);
+const rootOperations = new Set<Operation>(["key.way.add", "key.way.remove", "key.retire", "key.backup"]);
 const guestOperations = new Set<Operation>(["bundle.resolve", "secret.disclose", "vm.receipt"]);
 const runnerOperations = new Set<Operation>(["vm.read", "grant.list", "bundle.resolve", "secret.disclose"]);
 

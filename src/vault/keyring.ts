@@ -7,8 +7,8 @@
 import { randomBytes } from "node:crypto";
 import { HatchwayError, toHatchwayError } from "#error";
 import type { NewWay, Term, Way } from "#keys";
-import { valueBuffer } from "#value-buffer";
-import { Key, KEY_SIZE, open, seal, type TermKeys } from "#vault/envelope";
+import { encodeKeyBackup, type KeyBackup } from "#vault/key-backup";
+import { Key, open, seal, type TermKeys } from "#vault/envelope";
 import { checkMac, derive, keyringPlace, readKeyring, writeKeyring } from "#vault/keyring-file";
 import type { KeyringBody, KeyringFile } from "#vault/keyring-file";
 import { Mutex } from "#mutex";
@@ -120,11 +120,11 @@ export class Keyring implements TermKeys, Disposable {
     });
   }
 
-  /** The root key itself, for a backup of it; the caller wipes it. */
-  exportRoot(): Buffer {
-    const copy = valueBuffer(KEY_SIZE);
-    this.#root.bytes.copy(copy);
-    return copy;
+  /** All that opens the store, as text for a backup that is sealed at once; the caller wipes it. */
+  exportKeys(): Buffer {
+    const { storeId, current } = this;
+    const terms = this.#body.terms.map(({ term, created }) => ({ term, created, key: this.key(term) }));
+    return encodeKeyBackup({ storeId, root: this.#root, current, terms });
   }
 
   [Symbol.dispose](): void {
@@ -175,6 +175,29 @@ export async function createKeyring(
   };
   await writeKeyring(path, root, body);
   return new Keyring(path, sources, root, body);
+}
+
+/** Writes the keyring of a backup, with one way to it. */
+export async function restoreKeyring(
+  path: string,
+  { storeId, root, current, terms }: KeyBackup,
+  sources: WaySources,
+  way: NewWay,
+  name: string,
+): Promise<Way> {
+  const stored = await sealWay(root, storeId, name, way, sources);
+  await writeKeyring(path, root, {
+    format: 1,
+    store: storeId.toString("hex"),
+    ways: [stored],
+    current,
+    terms: terms.map(({ term, created, key }) => ({
+      term,
+      created,
+      sealed: seal(root, key.bytes, keyringPlace(storeId, `term ${term}`)).toString("base64"),
+    })),
+  });
+  return describeWay(stored, sources.keyFile);
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { Caller } from "#caller";
 import { HatchwayError } from "#error";
 import type { Keys, KeysStatus, NewWay, RewrapProgress, Way } from "#keys";
+import { ageSeal } from "#vault/age";
 import type { Gate } from "#vault/gate";
 import type { Keyring } from "#vault/keyring";
 import type { Rewrap } from "#vault/rewrap";
@@ -79,6 +80,20 @@ export class KeyOperations implements Keys {
       await this.#keyring.dropTerm(term);
       await commit({});
       return { result: undefined };
+    });
+  }
+
+  /** A line for it is on disk before anything leaves. */
+  backup(caller: Caller, recipient: string): Promise<Buffer> {
+    return this.#gate.mutate(caller, "key.backup", { way: recipient }, async (commit) => {
+      const text = this.#keyring.exportKeys();
+      try {
+        const result = await ageSeal(recipient, text);
+        await commit({});
+        return { result };
+      } finally {
+        text.fill(0);
+      }
     });
   }
 }

@@ -196,7 +196,7 @@ describe("reading the trail", () => {
       const lines = auditLines(await read(await made.vault.trail.select(admin, filter)));
       return lines.filter(({ phase }) => phase === "outcome").map(({ op }) => op);
     };
-    expect(await ops({ secret: "db" })).toEqual(["secret.set", "secret.disclose"]);
+    expect(await ops({ secret: "db" })).toEqual(["secret.set", "vm.create", "secret.disclose"]);
     expect(await ops({ vm: "web" })).toEqual(["vm.create", "vm.claim", "secret.disclose"]);
     expect(await ops({ op: "vm.*" })).toEqual(["vm.create", "vm.claim"]);
     expect(await ops({ op: "vm.claim" })).toEqual(["vm.claim"]);
