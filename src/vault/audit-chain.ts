@@ -1,54 +1,57 @@
-// How the lines of the audit trail hang together: each has a MAC over itself and the one before.
+// The audit trail as a chain: how a line hangs on the one before, and how a whole trail is checked.
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { HatchwayError } from "#error";
 import type { TrailSummary } from "#trail";
-import type { AuditLine, AuditPosition } from "#vault/audit";
-import { endOf, linesOf, type Segment } from "#vault/audit-files";
+import type { AuditAnchor, AuditLine, AuditPosition } from "#vault/audit";
+import { linesOf, type Segment } from "#vault/audit-files";
 import type { Key } from "#vault/envelope";
 
 export const BEGINNING: AuditPosition = { offset: 0, seq: 0, mac: "0".repeat(64) };
 
 const MAC_FIELD = /,"mac":"([0-9a-f]{64})"\}$/;
 
-export function macOf(key: Key, before: string, body: string): string {
-  return createHmac("sha256", key.bytes).update(Buffer.from(before, "hex")).update(body).digest("hex");
+/** The line that says `body` after `before`, and where it ends. `body` is a JSON object. */
+export function encodeLine(key: Key, before: AuditPosition, body: string): { line: Buffer; end: AuditPosition } {
+  const mac = macOf(key, before.mac, body);
+  const line = Buffer.from(`${body.slice(0, -1)},"mac":"${mac}"}\n`);
+  return { line, end: { offset: before.offset + line.length, seq: before.seq + 1, mac } };
 }
 
-/** The line, if it follows the one whose end is `before`. Throws "corrupt" with its number. */
-export function checkLine(text: string, path: string, key: Key, before: AuditPosition): AuditLine {
-  const said = MAC_FIELD.exec(text);
-  const body = `${text.slice(0, said?.index ?? 0)}}`;
-  const expected = macOf(key, before.mac, body);
-  if (!said?.[1] || !timingSafeEqual(Buffer.from(said[1]), Buffer.from(expected))) {
-    throw new HatchwayError("corrupt", `the audit trail "${path}" was edited: line ${before.seq + 1} does not hold`);
-  }
-  return JSON.parse(text) as AuditLine;
-}
-
-/** Reads and checks all whole lines after `start`. */
-export async function readChain(
-  segments: readonly Segment[],
-  path: string,
-  key: Key,
-  start: AuditPosition,
-): Promise<{ lines: AuditLine[]; end: AuditPosition }> {
-  const size = endOf(segments);
-  if (size < start.offset || start.offset < (segments[0]?.start ?? 0)) {
-    throw new HatchwayError("corrupt", `the audit trail "${path}" was cut: it has ${size} bytes`);
-  }
-  const lines: AuditLine[] = [];
-  let end = start;
-  for await (const raw of linesOf(segments, start.offset)) {
-    const line = checkLine(raw.text, path, key, end);
-    lines.push(line);
-    end = { offset: raw.end, seq: line.seq, mac: line.mac };
-  }
-  return { lines, end };
+/** What a trail holds that start-up wants to know. */
+export interface CheckedTrail {
+  /** The lines after the anchor's settled part. */
+  lines: AuditLine[];
+  /** The end of the last whole line. */
+  end: AuditPosition;
 }
 
 /**
- * Checks the whole trail at `path`, from its first line to `to`. Where the oldest files were taken away it begins with
- * the first line that is there, which nothing but the next one vouches for. Throws "corrupt" with the first bad line.
+ * Checks every line from the first on, and that the anchor's places are places of this trail. Throws "corrupt" for one
+ * that was edited, or cut before the anchor's newest line.
+ */
+export async function checkTrail(
+  segments: readonly Segment[],
+  path: string,
+  key: Key,
+  anchor: AuditAnchor | undefined,
+): Promise<CheckedTrail> {
+  const { settled, newest } = anchor ?? { settled: BEGINNING, newest: BEGINNING };
+  const first = startOf(segments, settled);
+  const met = new Set([settled, newest].filter((place) => first !== undefined && samePlace(place, first)));
+  const lines: AuditLine[] = [];
+  let end = first ?? BEGINNING;
+  for await (const checked of checkedLines(segments, path, key, first)) {
+    end = checked.end;
+    for (const place of [settled, newest]) if (samePlace(place, end)) met.add(place);
+    if (checked.start >= settled.offset) lines.push(JSON.parse(checked.text) as AuditLine);
+  }
+  if (met.has(settled) && met.has(newest)) return { lines, end };
+  throw new HatchwayError("corrupt", `the audit trail "${path}" was cut: it lacks line ${newest.seq}`);
+}
+
+/**
+ * Checks the whole trail, from its first line to `to`. Where the oldest files were taken away it begins with the first
+ * line that is there, which nothing but the next one vouches for. Throws "corrupt" with the first bad line.
  */
 export async function verifyTrail(
   path: string,
@@ -56,30 +59,75 @@ export async function verifyTrail(
   key: Key,
   to?: AuditPosition,
 ): Promise<TrailSummary> {
-  const start = segments[0]?.start ?? 0;
   if (segments.length === 0) throw new HatchwayError("not-found", `there is no audit trail "${path}"`);
   const summary: TrailSummary = { files: segments.length, lines: 0 };
-  let end = BEGINNING;
-  for await (const raw of linesOf(segments, start, to?.offset)) {
-    const line = summary.lines === 0 && start > 0 ? firstOfRest(raw.text, path) : checkLine(raw.text, path, key, end);
+  const start = startOf(segments, BEGINNING);
+  let end = start ?? BEGINNING;
+  let last: CheckedLine | undefined;
+  for await (const checked of checkedLines(segments, path, key, start, to?.offset)) {
     summary.lines += 1;
-    summary.first ??= { seq: line.seq, time: line.time };
-    summary.last = { seq: line.seq, time: line.time };
-    end = { offset: raw.end, seq: line.seq, mac: line.mac };
+    summary.first ??= stampOf(checked);
+    last = checked;
+    ({ end } = checked);
   }
-  if (to && (end.seq !== to.seq || end.mac !== to.mac)) {
-    throw new HatchwayError("corrupt", `the audit trail "${path}" was cut: it lacks line ${end.seq + 1}`);
+  if (last) summary.last = stampOf(last);
+  if (!to || samePlace(to, end)) return summary;
+  throw new HatchwayError("corrupt", `the audit trail "${path}" was cut: it lacks line ${end.seq + 1}`);
+}
+
+/** Where the first line that is there begins, if it is known what was before it. */
+function startOf(segments: readonly Segment[], known: AuditPosition): AuditPosition | undefined {
+  const offset = segments[0]?.start ?? 0;
+  if (offset === 0) return BEGINNING;
+  return known.offset === offset ? known : undefined;
+}
+
+interface CheckedLine {
+  text: string;
+  start: number;
+  end: AuditPosition;
+}
+
+/** Each line that has its newline; an undefined `start` takes the first one as it is. */
+async function* checkedLines(
+  segments: readonly Segment[],
+  path: string,
+  key: Key,
+  start: AuditPosition | undefined,
+  to?: number,
+): AsyncGenerator<CheckedLine> {
+  let before = start;
+  for await (const { text, start: offset, end } of linesOf(segments, segments[0]?.start ?? 0, to)) {
+    const { seq, mac } = before ? checkLine(text, path, key, before) : unchecked(text, path);
+    before = { offset: end, seq, mac };
+    yield { text, start: offset, end: before };
   }
-  return summary;
+}
+
+function checkLine(text: string, path: string, key: Key, before: AuditPosition): { seq: number; mac: string } {
+  const seq = before.seq + 1;
+  const said = MAC_FIELD.exec(text);
+  const expected = macOf(key, before.mac, `${text.slice(0, said?.index ?? 0)}}`);
+  if (said?.[1] && timingSafeEqual(Buffer.from(said[1]), Buffer.from(expected))) return { seq, mac: expected };
+  throw new HatchwayError("corrupt", `the audit trail "${path}" was edited: line ${seq} does not hold`);
 }
 
 /** What is said by a line whose MAC cannot be checked. */
-function firstOfRest(text: string, path: string): Pick<AuditLine, "seq" | "time" | "mac"> {
-  const seq = Number(/^\{"seq":([0-9]+),/.exec(text)?.[1]);
+function unchecked(text: string, path: string): { seq: number; mac: string } {
+  const seq = Number(/^\{"seq":([0-9]{1,15}),/.exec(text)?.[1]);
   const mac = MAC_FIELD.exec(text)?.[1];
-  const time = /"time":"([0-9TZ:.-]+)"/.exec(text)?.[1];
-  if (mac === undefined || time === undefined || !Number.isSafeInteger(seq)) {
-    throw new HatchwayError("corrupt", `the audit trail "${path}" does not begin with a line of it`);
-  }
-  return { seq, time, mac };
+  if (mac !== undefined && Number.isSafeInteger(seq)) return { seq, mac };
+  throw new HatchwayError("corrupt", `the audit trail "${path}" does not begin with a line of it`);
+}
+
+function stampOf({ text, end }: CheckedLine): { seq: number; time: string } {
+  return { seq: end.seq, time: /"time":"([0-9TZ:.-]+)"/.exec(text)?.[1] ?? "" };
+}
+
+function samePlace(one: AuditPosition, other: AuditPosition): boolean {
+  return one.offset === other.offset && one.seq === other.seq && one.mac === other.mac;
+}
+
+function macOf(key: Key, before: string, body: string): string {
+  return createHmac("sha256", key.bytes).update(Buffer.from(before, "hex")).update(body).digest("hex");
 }

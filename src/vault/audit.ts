@@ -9,7 +9,7 @@
 import type { FileHandle } from "node:fs/promises";
 import { HatchwayError } from "#error";
 import { errnoText } from "#host/files";
-import { BEGINNING, macOf, readChain } from "#vault/audit-chain";
+import { checkTrail, encodeLine } from "#vault/audit-chain";
 import { endOf, openFile, rotate, segmentsOf, type Segment } from "#vault/audit-files";
 import type { Key } from "#vault/envelope";
 
@@ -99,7 +99,7 @@ export class Audit {
   }
 
   /**
-   * Opens the trail and checks it from the anchor on. A last line without its newline was never acknowledged and is
+   * Opens the trail and checks all of it. A last line without its newline was never acknowledged and is
    * cut off. Throws "corrupt" if the trail is not what was written, "unavailable" if it cannot be opened. `full`: bytes
    * after which another file is begun.
    */
@@ -111,14 +111,8 @@ export class Audit {
   ): Promise<OpenedAudit> {
     const file = await openFile(path);
     try {
-      const start = anchor?.settled ?? BEGINNING;
       const segments = await segmentsOf(path);
-      const { lines, end } = await readChain(segments, path, key, start);
-      const reached = anchor && [start.seq, ...lines.map(({ seq }) => seq)].includes(anchor.newest.seq);
-      const newest = lines.find(({ seq }) => seq === anchor?.newest.seq)?.mac ?? start.mac;
-      if (anchor && (!reached || newest !== anchor.newest.mac)) {
-        throw new HatchwayError("corrupt", `the audit trail "${path}" was cut: it lacks line ${anchor.newest.seq}`);
-      }
+      const { lines, end } = await checkTrail(segments, path, key, anchor);
       const first = segments.at(-1)?.start ?? 0;
       if (endOf(segments) > end.offset) await file.truncate(end.offset - first);
       // An earlier process may have ended between writing and syncing.
@@ -211,9 +205,8 @@ export class Audit {
     const seq = this.#position.seq + 1;
     const time = new Date().toISOString();
     const body = JSON.stringify({ seq, time, phase, op, opId, caller, secret, version, vm, way, outcome });
-    const mac = macOf(this.#key, this.#position.mac, body);
-    const line = Buffer.from(`${body.slice(0, -1)},"mac":"${mac}"}\n`);
-    this.#position = { offset: this.#position.offset + line.length, seq, mac };
+    const { line, end } = encodeLine(this.#key, this.#position, body);
+    this.#position = end;
     return line;
   }
 

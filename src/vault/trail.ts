@@ -95,6 +95,7 @@ function fitsFilter(line: AuditLine, filter: TrailFilter, vmId: string | undefin
   const time = Date.parse(line.time);
   if ((since !== undefined && time < since) || (until !== undefined && time >= until)) return false;
   if (op !== undefined && !(op.endsWith("*") ? line.op.startsWith(op.slice(0, -1)) : line.op === op)) return false;
-  if (secret !== undefined && line.secret !== secret) return false;
+  // Those that are attached together are in one line.
+  if (secret !== undefined && line.secret?.split(",").includes(secret) !== true) return false;
   return vm === undefined || line.vm === vm || (vmId !== undefined && line.vm === vmId);
 }
