@@ -6,11 +6,12 @@ import { resolve } from "node:path";
 
 const root = resolve(import.meta.dirname, "..");
 
-/** Keeps the daemon out of the CLI: `serve` loads the bundle beside it. */
+/** Keeps the daemon and the vault out of the CLI: it loads the bundles beside it. */
 const daemonIsBeside: Plugin = {
   name: "daemon-is-beside",
   setup(plugin) {
     plugin.onResolve({ filter: /^#daemon\/serve$/ }, () => ({ path: "./daemon.cjs", external: true }));
+    plugin.onResolve({ filter: /^#daemon\/offline$/ }, () => ({ path: "./offline.cjs", external: true }));
   },
 };
 
@@ -49,6 +50,7 @@ interface Bundle {
 const bundles: readonly Bundle[] = [
   { from: "bin/hatchway.ts", to: "dist/hatchway.cjs", plugins: [daemonIsBeside, noChildProcess] },
   { from: "src/daemon/serve.ts", to: "dist/daemon.cjs" },
+  { from: "src/daemon/offline.ts", to: "dist/offline.cjs" },
   { from: "src/store/sqlite-worker.ts", to: "dist/sqlite-worker.cjs" },
 ];
 

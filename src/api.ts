@@ -193,6 +193,69 @@ export interface StatusBody {
   vms: { name: string; state: VmState; wanted: number; applied?: number; in_sync: boolean; last_contact?: string }[];
 }
 
+/** `GET /keys` */
+export interface KeysBody {
+  ways: WayBody[];
+  /** The term that new seals are made under. */
+  current: number;
+  /** `rows`: how many are sealed under it, old versions of values included. */
+  terms: { term: number; created_at: string; rows: number }[];
+}
+
+/** `POST /keys/backup` */
+export interface KeyBackupBody {
+  /** An age file, in base64. */
+  age: string;
+}
+
+/** `GET /keys/rewrap` */
+export interface RewrapBody {
+  state: "idle" | "running" | "done" | "failed";
+  /** Rows that were sealed anew. */
+  done: number;
+  /** Rows that this pass has looked at. */
+  seen: number;
+  problem?: string;
+}
+
+export interface WayBody {
+  name: string;
+  kind: WayQuery["kind"];
+  /** What it takes: a file, a credential's name, a recipient. */
+  needs: string;
+}
+
+/** The query of `POST /keys/ways/NAME`; a passphrase or a credential's key is its body. */
+export interface WayQuery {
+  kind: "key-file" | "systemd-credential" | "age" | "passphrase";
+  /** Of a key file, if not the usual. */
+  path?: string | undefined;
+  credential?: string | undefined;
+  recipient?: string | undefined;
+  /** Path of the file with the age identity. */
+  identity?: string | undefined;
+}
+
+/** `GET /audit/verify` */
+export interface TrailBody {
+  files: number;
+  lines: number;
+  /** The first line that is there: not 1 where old files were taken away. */
+  first?: { seq: number; time: string };
+  last?: { seq: number; time: string };
+}
+
+/** The query of `GET /audit/export`. */
+export interface TrailQuery {
+  /** RFC 3339. */
+  since?: string;
+  until?: string;
+  /** An operation, or the beginning of several: `secret.*`. */
+  op?: string;
+  secret?: string;
+  vm?: string;
+}
+
 export interface ErrorBody {
   error: string;
   code: string;

@@ -2,7 +2,9 @@ import type { AboutChange } from "#about";
 import type { Bundle } from "#bundle";
 import type { Caller } from "#caller";
 import type { Grant, GrantRequest } from "#grant";
+import type { Keys } from "#keys";
 import type { DeliveryChange, Secret, SecretVersion } from "#secret";
+import type { Trail } from "#trail";
 import type { Convergence, LaunchOptions, Runner, Vm } from "#vm";
 
 /**
@@ -65,6 +67,11 @@ export interface Vault {
   proves(caller: Caller, key: Buffer): Promise<boolean>;
   /** Keeps what the guest says of `revision`, as far as it can be true. */
   receive(caller: Caller, revision: string, receipt: ReceiptClaim): Promise<void>;
+
+  /** The keys of the store, and the ways to them. */
+  readonly keys: Keys;
+  /** The audit trail, to be read. */
+  readonly trail: Trail;
 
   /** Calls `listener` when what a VM is to have may have changed; undefined: any VM. The returned function ends it. */
   watch(listener: (vmId: string | undefined) => void): () => void;

@@ -1,18 +1,23 @@
 // The admin API: Slicer's secrets, and VMs. Bodies are in src/api.ts; every refusal is `{"error","code","hint"?}`.
 import { describeApi } from "#admin/openapi";
+import { exportAudit, tailAudit, verifyAudit } from "#admin/audit";
+import { addWay, backupKeys, removeWay, retireTerm, rotateKeys, showKeys, showRewrap, startRewrap } from "#admin/keys";
 import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
 import {
   attachment,
   graceQuery,
+  keyBackup,
   launchQuery,
   logQuery,
   renaming,
   rollback,
   secretChange,
   secretCreation,
+  trailQuery,
   valueQuery,
   vmCreation,
   waitQuery,
+  wayQuery,
   type LogQuery,
 } from "#admin/schemas";
 import {
@@ -81,6 +86,19 @@ const table: readonly Route<AdminParts>[] = [
   route("PUT", "/vms/{name}/secrets/{secret}", { json: attachment }, attach),
   route("DELETE", "/vms/{name}/secrets/{secret}", {}, detach),
   route("DELETE", "/vms/{name}/secrets/{secret}/pin", {}, unpin),
+
+  route("GET", "/keys", {}, showKeys),
+  route("POST", "/keys/ways/{way}", { query: wayQuery, value: "body" }, addWay),
+  route("DELETE", "/keys/ways/{way}", {}, removeWay),
+  route("POST", "/keys/rotate", {}, rotateKeys),
+  route("GET", "/keys/rewrap", {}, showRewrap),
+  route("POST", "/keys/rewrap", {}, startRewrap),
+  route("DELETE", "/keys/terms/{term}", {}, retireTerm),
+  route("POST", "/keys/backup", { json: keyBackup }, backupKeys),
+
+  route("GET", "/audit", { query: logQuery }, tailAudit),
+  route("GET", "/audit/export", { query: trailQuery }, exportAudit),
+  route("GET", "/audit/verify", {}, verifyAudit),
 
   route("GET", "/status", {}, showStatus),
   route("GET", "/logs", { query: logQuery }, showLog),

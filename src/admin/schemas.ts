@@ -11,9 +11,11 @@ import type {
   RollbackRequest,
   SecretRequest,
   VmRequestBody,
+  WayQuery,
 } from "#api";
 import { HatchwayError } from "#error";
 import { ProtocolError } from "#protocol/error";
+import type { TrailFilter } from "#trail";
 import { parseOnChange, type OnChange } from "#protocol/manifest";
 import {
   envNameProblem,
@@ -260,6 +262,43 @@ export interface LogQuery {
   lines?: number | undefined;
   follow?: boolean | undefined;
 }
+/** RFC 3339 with its zone, or a day. */
+const moment = z.string().transform((text, context) => {
+  const time = /^\d{4}-\d\d-\d\d(?:T[0-9:.]+(?:Z|[+-]\d\d:\d\d))?$/.test(text) ? Date.parse(text) : Number.NaN;
+  if (!Number.isNaN(time)) return time;
+  context.addIssue({ code: "custom", message: `${quoted(text)} is not a time such as 2026-01-31T12:00:00Z` });
+  return z.NEVER;
+});
+export const wayQuery: z.ZodType<WayQuery> = z.strictObject({
+  kind: z.enum(
+    ["key-file", "systemd-credential", "age", "passphrase"],
+    "is none of key-file, systemd-credential, age, passphrase",
+  ),
+  path: file.optional(),
+  credential: z
+    .string()
+    .regex(/^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$/, "is not a credential's name")
+    .optional(),
+  recipient: z.string().optional(),
+  identity: file.optional(),
+});
+
+/** `POST /keys/backup` */
+export const keyBackup: Form<{ recipient: string }> = form(
+  z.strictObject({ recipient: z.string("is not a string").max(2_048, "has more than 2048 characters") }),
+);
+
+export const trailQuery: z.ZodType<Said<TrailFilter>> = z.strictObject({
+  since: moment.optional(),
+  until: moment.optional(),
+  op: z
+    .string()
+    .regex(/^[a-z.-]{1,40}\*?$/, "is not an operation such as secret.update or secret.*")
+    .optional(),
+  secret: secretName.optional(),
+  vm: named(vmNameProblem).optional(),
+});
+
 export const logQuery: z.ZodType<LogQuery> = z.strictObject({
   lines: lines.optional(),
   follow: yes.optional(),

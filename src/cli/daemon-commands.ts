@@ -4,36 +4,37 @@ import type { StatusBody } from "#api";
 import { HatchwayError } from "#error";
 import { VERSION } from "#version";
 import { readFileSync } from "node:fs";
-import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { examples, leaf, type Run } from "./command.ts";
 import { daemonLogs } from "./logs.ts";
+import { promptOnce } from "./prompt.ts";
 import { formatSpan, plural } from "./quantity.ts";
 import type { Session } from "./session.ts";
 import { formatFields } from "./table.ts";
+import type { StatePlace } from "./offline.ts";
+import { readPlace, type PlaceFlags } from "./place-flags.ts";
 import { logFlags } from "./vm-commands.ts";
 
-export interface ServeOptions {
-  mode: "system" | "session";
+export interface ServeOptions extends StatePlace {
   /** Answer once the daemon serves, and leave it running. */
   background?: boolean;
-  /** Absolute; the mode's own when absent. */
-  stateDirectory?: string;
+  /** Asks for the passphrase of the store, where there is a terminal. */
+  askPassphrase?: (label: string) => Promise<Buffer>;
 }
 
 /** Runs the daemon until it ends, or until it serves when it stays in the background. Answers the exit code. */
 export type Serve = (options: ServeOptions) => Promise<number>;
 
-interface ServeFlags {
-  session?: true;
-  system?: true;
+interface ServeFlags extends PlaceFlags {
   background?: true;
-  state?: string;
 }
 
 export function addDaemonCommands(run: Run, program: Command, serve: Serve): void {
-  const serveAction = (_session: Session, _operands: readonly string[], flags: ServeFlags): Promise<number> =>
-    serve(readServeFlags(flags));
+  const serveAction = ({ terminal }: Session, _operands: readonly string[], flags: ServeFlags): Promise<number> => {
+    const asks = terminal.stdin.isTTY === true && flags.background !== true;
+    const askPassphrase = (label: string): Promise<Buffer> => promptOnce(terminal, label);
+    return serve({ ...readServeFlags(flags), ...(asks && { askPassphrase }) });
+  };
   leaf(run, program, "serve", "run the daemon", defineServe, serveAction);
   leaf(run, program, "stop", "end the daemon; running VMs go on", (command) => command, stopDaemon);
   leaf(run, program, "status", "show the daemon, its store and its VMs", (command) => command, showStatus);
@@ -51,14 +52,7 @@ function defineServe(command: Command): Command {
 }
 
 function readServeFlags(flags: ServeFlags): ServeOptions {
-  if (flags.session === true && flags.system === true) {
-    throw new HatchwayError("invalid", "--session and --system contradict each other");
-  }
-  const isSystem = flags.system ?? (flags.session !== true && process.getuid?.() === 0);
-  const options: ServeOptions = { mode: isSystem ? "system" : "session" };
-  if (flags.background === true) options.background = true;
-  if (flags.state !== undefined) options.stateDirectory = resolve(flags.state);
-  return options;
+  return { ...readPlace(flags), ...(flags.background === true && { background: true }) };
 }
 
 /** Milliseconds for a daemon to end that was told to. */

@@ -77,7 +77,7 @@ async function readSource(session: Session, name: string, source: Source): Promi
 }
 
 /** Everything up to one byte too many. */
-async function readStream(stream: Readable): Promise<Buffer> {
+export async function readStream(stream: Readable): Promise<Buffer> {
   const bytes = Buffer.allocUnsafeSlow(MAX_VALUE_SIZE + 1);
   let length = 0;
   try {

@@ -5,13 +5,20 @@ import type {
   AttachRequest,
   DeliveryBody,
   GrantBody,
+  KeyBackupBody,
+  KeysBody,
+  RewrapBody,
   SecretBody,
   SecretRemoved,
   SecretRenamed,
   StatusBody,
+  TrailBody,
+  TrailQuery,
   VersionBody,
   VmBody,
   VmRequestBody,
+  WayBody,
+  WayQuery,
 } from "#api";
 import { HatchwayError } from "#error";
 import { Transport, type Request } from "./transport.ts";
@@ -73,6 +80,26 @@ export interface Client {
   detach(vm: string, secret: string): Promise<void>;
   /** The VM's console, without control characters. */
   vmLogs(name: string, request: LogRequest): AsyncIterable<Buffer>;
+
+  keys(): Promise<KeysBody>;
+  /** `secret`: the passphrase, or the credential's key; stays the caller's to wipe. */
+  addWay(name: string, way: WayQuery, secret: Buffer): Promise<WayBody>;
+  removeWay(name: string): Promise<void>;
+  /** Answers the new term. */
+  rotateKeys(): Promise<{ term: number }>;
+  /** Begins, unless it is under way. */
+  startRewrap(): Promise<RewrapBody>;
+  rewrap(): Promise<RewrapBody>;
+  retireTerm(term: number): Promise<void>;
+  /** An age file with all that opens the store. */
+  backupKeys(recipient: string): Promise<Buffer>;
+
+  /** The audit trail: its last lines, each of JSON. */
+  auditTail(request: LogRequest): AsyncIterable<Buffer>;
+  /** Those of its lines that fit, oldest first. */
+  auditExport(query: TrailQuery): AsyncIterable<Buffer>;
+  /** Checks all of it; throws "corrupt" with the first bad line. */
+  auditVerify(): Promise<TrailBody>;
 
   status(): Promise<StatusBody>;
   /** The daemon's log. */
@@ -209,6 +236,59 @@ class HttpClient implements Client {
     return this.#text(`${vmPath(name)}/logs`, request);
   }
 
+  keys(): Promise<KeysBody> {
+    return this.#json({ method: "GET", path: "/keys" });
+  }
+
+  async addWay(name: string, way: WayQuery, secret: Buffer): Promise<WayBody> {
+    const given = Object.entries(way).filter((entry): entry is [string, string] => entry[1] !== undefined);
+    const headers = { "content-type": "application/octet-stream" };
+    const path = `${wayPath(name)}${query(Object.fromEntries(given))}`;
+    return this.#json({ method: "POST", path, headers, body: secret });
+  }
+
+  async removeWay(name: string): Promise<void> {
+    await this.#transport.send({ method: "DELETE", path: wayPath(name) });
+  }
+
+  rotateKeys(): Promise<{ term: number }> {
+    return this.#json({ method: "POST", path: "/keys/rotate" });
+  }
+
+  startRewrap(): Promise<RewrapBody> {
+    return this.#json({ method: "POST", path: "/keys/rewrap" });
+  }
+
+  rewrap(): Promise<RewrapBody> {
+    return this.#json({ method: "GET", path: "/keys/rewrap" });
+  }
+
+  async retireTerm(term: number): Promise<void> {
+    await this.#transport.send({ method: "DELETE", path: `/keys/terms/${term}`, patience: 600_000 });
+  }
+
+  async backupKeys(recipient: string): Promise<Buffer> {
+    const { age } = await this.#json<KeyBackupBody>({
+      method: "POST",
+      path: "/keys/backup",
+      ...jsonBody({ recipient }),
+    });
+    return Buffer.from(age, "base64");
+  }
+
+  auditTail(request: LogRequest): AsyncIterable<Buffer> {
+    return this.#text("/audit", request);
+  }
+
+  async *auditExport(parameters: TrailQuery): AsyncGenerator<Buffer> {
+    const request: Request = { method: "GET", path: `/audit/export${query({ ...parameters })}` };
+    for await (const chunk of await this.#transport.open(request)) yield chunk as Buffer;
+  }
+
+  auditVerify(): Promise<TrailBody> {
+    return this.#json({ method: "GET", path: "/audit/verify", patience: 600_000 });
+  }
+
   status(): Promise<StatusBody> {
     return this.#json({ method: "GET", path: "/status" });
   }
@@ -238,6 +318,13 @@ function vmPath(name: string): string {
   const problem = vmNameProblem(name);
   if (problem !== undefined) throw new HatchwayError("invalid", `"${name}" ${problem}`);
   return `/vms/${name}`;
+}
+
+function wayPath(name: string): string {
+  if (!/^[a-z0-9][a-z0-9-]{0,31}$/.test(name)) {
+    throw new HatchwayError("invalid", `"${name}" is not a way's name: 1 to 32 of a-z 0-9 -, no - first`);
+  }
+  return `/keys/ways/${name}`;
 }
 
 function query(parameters: Record<string, string>): string {

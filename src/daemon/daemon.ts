@@ -2,12 +2,13 @@ import { chmod, lchown, mkdir, readFile, rm } from "node:fs/promises";
 import type { Server } from "node:http";
 import { once } from "node:events";
 import { connect } from "node:net";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { adminApp } from "#admin/app";
 import { serveApi, unixCaller } from "#admin/serve";
 import type { StatusBody } from "#api";
 import type { Caller } from "#caller";
 import { readConfig } from "#daemon/config";
+import { waySources } from "#daemon/places";
 import { DaemonLog } from "#daemon/log";
 import { HostMachines } from "#daemon/machines";
 import { Delivery } from "#delivery";
@@ -28,6 +29,8 @@ export interface DaemonOptions {
   places: Places;
   /** Write the log to stderr as well. */
   echo: boolean;
+  /** Asks for the passphrase where no other way leads to the keys. */
+  askPassphrase?: (label: string) => Promise<Buffer>;
   /** Called when the daemon cannot go on: a disk that failed, for one. It should then end. */
   onFatal: (error: HatchwayError) => void;
 }
@@ -66,12 +69,13 @@ export class Daemon {
     await this.log.close();
   }
 
-  async #open({ mode, places, onFatal }: DaemonOptions): Promise<void> {
+  async #open(options: DaemonOptions): Promise<void> {
+    const { mode, places, onFatal } = options;
     const { log } = this;
     const config = await readConfig(places.config);
     checkSocketPath(places.socket, "choose a shorter XDG_RUNTIME_DIR");
     const store = await openSqliteStore(join(places.state, "store.db"), { create: true, onFatal });
-    const vault = await openVaultOver(store, mode, places);
+    const vault = await openVaultOver(store, options);
     this.#closers.push(() => vault.close());
 
     const self: Caller = { kind: "embedded", uid: ownUid(), purpose: `${mode} daemon` };
@@ -104,9 +108,10 @@ export class Daemon {
   }
 }
 
-async function openVaultOver(store: Store, mode: "system" | "session", places: Places): Promise<Vault> {
+async function openVaultOver(store: Store, { mode, places, askPassphrase }: DaemonOptions): Promise<Vault> {
   const files = {
-    keyFile: join(dirname(places.config), "root.key"),
+    ...waySources(places),
+    ...(askPassphrase && { askPassphrase }),
     keyring: join(places.state, "keyring.json"),
     audit: join(places.state, "audit.jsonl"),
   };

@@ -4,16 +4,16 @@ import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Daemon } from "#daemon/daemon";
 import { HatchwayError } from "#error";
-import { ownUid, privateDirectory } from "#host/files";
+import { placesOf, type StatePlace } from "#daemon/places";
+import { privateDirectory } from "#host/files";
 import { hideMemory } from "#host/libc";
-import { sessionPlaces, systemPlaces, type Places } from "#places";
+import type { Places } from "#places";
 
-export interface ServeOptions {
-  mode: "system" | "session";
+export interface ServeOptions extends StatePlace {
   /** Answer once the daemon serves, and leave it running. */
   background?: boolean;
-  /** Absolute; the mode's own when absent. */
-  stateDirectory?: string;
+  /** Asks for the passphrase of the store, where there is a terminal. */
+  askPassphrase?: (label: string) => Promise<Buffer>;
 }
 
 /** Tells a daemon in the background that it is one, and over which descriptor it reports. */
@@ -31,7 +31,9 @@ export async function serve(options: ServeOptions): Promise<number> {
   for (const signal of signals) process.on(signal, stop);
   hideMemory();
   const echo = process.env[CHILD] === undefined;
-  const daemon = await Daemon.start({ mode: options.mode, places, echo, onFatal: end });
+  const { mode, askPassphrase } = options;
+  const asking = askPassphrase && { askPassphrase };
+  const daemon = await Daemon.start({ mode, places, echo, onFatal: end, ...asking });
   process.send?.({ serving: places.socket });
   process.disconnect?.();
   const fatal = await ended;
@@ -44,16 +46,6 @@ export async function serve(options: ServeOptions): Promise<number> {
   // What has failed cannot be closed in order either; why is known.
   await Promise.allSettled([daemon.close()]);
   throw fatal;
-}
-
-function placesOf({ mode, stateDirectory }: ServeOptions): Places {
-  const places = mode === "system" ? systemPlaces() : sessionPlaces(process.env, ownUid());
-  if (mode === "system" && ownUid() !== 0) {
-    throw new HatchwayError("forbidden", "the system daemon needs root", {
-      hint: "run your own with: hatchway serve --session",
-    });
-  }
-  return stateDirectory === undefined ? places : { ...places, state: stateDirectory };
 }
 
 /** Starts this same command again, in a session of its own, and waits until it serves or ends. */

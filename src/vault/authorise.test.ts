@@ -27,6 +27,15 @@ const operations = [
   "secret.disclose",
   "vm.claim",
   "vm.receipt",
+  "audit.read",
+  "audit.verify",
+  "key.status",
+  "key.way.add",
+  "key.way.remove",
+  "key.rotate",
+  "key.rewrap",
+  "key.retire",
+  "key.backup",
 ] as const satisfies Operation[];
 
 // An operation that is missing above does not compile.
@@ -67,8 +76,13 @@ test("another user may do nothing in a session", ({ expect }) => {
   for (const uid of [1001, 65534, 4_294_967_295]) expect(allowed(session, unix(uid), "a")).toEqual({});
 });
 
-test("whoever can open the socket may do everything in a system", ({ expect }) => {
-  expect(allowed(system, unix(1001))).toEqual(everything);
+test("whoever can open the socket may do everything in a system but reach for the keys, which is root's", ({
+  expect,
+}) => {
+  const roots = new Set<string>(["key.way.add", "key.way.remove", "key.retire", "key.backup"]);
+  const his = Object.fromEntries(Object.entries(everything).filter(([operation]) => !roots.has(operation)));
+  expect(allowed(system, unix(1001))).toEqual(his);
+  expect(allowed(system, unix(0))).toEqual(everything);
 });
 
 test.for([session, system])("a runner sees what is his vm's, and no other ($mode)", (policy, { expect }) => {

@@ -25,11 +25,22 @@ export type Operation =
   | "bundle.resolve"
   | "secret.disclose"
   | "vm.claim"
-  | "vm.receipt";
+  | "vm.receipt"
+  | "audit.read"
+  | "audit.verify"
+  | "key.status"
+  | "key.way.add"
+  | "key.way.remove"
+  | "key.rotate"
+  | "key.rewrap"
+  | "key.retire"
+  | "key.backup";
 
 /** Who may administrate: one user and root, or whoever can open the socket, which the kernel decides by its mode. */
 export type Policy = { mode: "session"; uid: number } | { mode: "system" };
 
+/** Whoever may do these can get at every value: on a machine's daemon that is root, not whoever may open the socket. */
+const rootOperations = new Set<Operation>(["key.way.add", "key.way.remove", "key.retire", "key.backup"]);
 const guestOperations = new Set<Operation>(["bundle.resolve", "secret.disclose", "vm.receipt"]);
 const runnerOperations = new Set<Operation>(["vm.read", "grant.list", "bundle.resolve", "secret.disclose"]);
 
@@ -39,6 +50,9 @@ export function authorise(policy: Policy, caller: Caller, operation: Operation, 
     case "embedded":
       return;
     case "unix":
+      if (policy.mode === "system" && caller.uid !== 0 && rootOperations.has(operation)) {
+        throw new HatchwayError("forbidden", `${operation} is root's to do, not uid ${caller.uid}'s`);
+      }
       if (policy.mode === "system" || caller.uid === policy.uid || caller.uid === 0) return;
       throw new HatchwayError("forbidden", `uid ${caller.uid} may not administrate the secrets of uid ${policy.uid}`);
     case "runner":

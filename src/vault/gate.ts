@@ -13,6 +13,8 @@ export interface Subject {
   vm?: string;
   vmId?: string;
   version?: number;
+  /** A way to the root key, by name. */
+  way?: string;
 }
 
 export type Writes = Partial<Pick<Change, "expect" | "put" | "delete">>;
@@ -29,6 +31,7 @@ export class Gate {
   readonly #rows: Rows;
   readonly #audit: Audit;
   readonly #policy: Policy;
+  readonly #underWay = new Set<Promise<void>>();
   /** What changes the same secret or VM: side by side most of it would only meet each other, and try again in vain. */
   readonly #oneByOne = new Mutex();
   /** Operations whose fate the store did not tell in time. Their intents stay open, for `#learn` or for start-up. */
@@ -72,6 +75,30 @@ export class Gate {
     act: (commit: (writes: Writes) => Promise<void>) => Promise<{ result: T; subject?: Subject }>,
   ): Promise<T> {
     await this.#authorise(caller, operation, subject);
+    const { promise: over, resolve: end } = Promise.withResolvers<void>();
+    this.#underWay.add(over);
+    try {
+      return await this.#mutate(caller, operation, subject, act);
+    } finally {
+      this.#underWay.delete(over);
+      end();
+    }
+  }
+
+  /** Resolves once the changes that are under way now are over. Throws "unavailable" if the fate of one is not known. */
+  async underWay(): Promise<void> {
+    await Promise.all(this.#underWay);
+    await this.#learn();
+    if (this.#uncertain.size === 0) return;
+    throw new HatchwayError("unavailable", "the store has not told yet what became of a change", { hint: "try again" });
+  }
+
+  async #mutate<T>(
+    caller: Caller,
+    operation: Operation,
+    subject: Subject,
+    act: (commit: (writes: Writes) => Promise<void>) => Promise<{ result: T; subject?: Subject }>,
+  ): Promise<T> {
     await this.#learn();
     const fields = auditFields(caller, operation, randomUUID(), subject);
     await this.#audit.intent(fields, true);
@@ -205,11 +232,12 @@ function auditFields(caller: Caller, op: Operation, opId: string, subject: Subje
 }
 
 function auditSubject(subject: Subject | undefined): Partial<AuditFields> {
-  const { secret, vm, vmId, version } = subject ?? {};
+  const { secret, vm, vmId, version, way } = subject ?? {};
   const named = vm ?? vmId;
   return {
     ...(secret !== undefined && { secret }),
     ...(named !== undefined && { vm: named }),
     ...(version !== undefined && { version }),
+    ...(way !== undefined && { way }),
   };
 }

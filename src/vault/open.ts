@@ -7,14 +7,17 @@ import type { Policy } from "#vault/authorise";
 import { Bundles } from "#vault/bundles";
 import { Gate } from "#vault/gate";
 import { createKeyring, openKeyring } from "#vault/keyring";
+import { KeyOperations } from "#vault/keys";
 import { Ledgers } from "#vault/ledgers";
+import { Rewrap } from "#vault/rewrap";
 import { Rows } from "#vault/rows";
 import { Secrets } from "#vault/secrets";
+import { AuditTrail } from "#vault/trail";
 import { Vms } from "#vault/vms";
+import type { WaySources } from "#vault/ways";
 
-export interface VaultPlaces {
-  /** Absolute path of the key file: 32 bytes, 0600; made where there is no keyring yet. */
-  keyFile: string;
+/** Where the vault's files are, and what opens its keys; the key file is made where there is no keyring yet. */
+export interface VaultPlaces extends WaySources {
   /** Absolute path of the sealed keys. */
   keyring: string;
   /** Absolute path of the audit trail. */
@@ -27,9 +30,7 @@ export interface VaultPlaces {
  */
 export async function openVault(store: Store, places: VaultPlaces, policy: Policy): Promise<Vault> {
   await using opened = new AsyncDisposableStack();
-  const keyring = opened.use(
-    (await openKeyring(places.keyring, places.keyFile)) ?? (await firstKeyring(store, places)),
-  );
+  const keyring = opened.use((await openKeyring(places.keyring, places)) ?? (await firstKeyring(store, places)));
   const rows = new Rows(store, keyring);
   const anchor = await Gate.anchorOf(store, rows);
   const { audit, open, done } = await Audit.open(places.audit, keyring.auditKey, anchor);
@@ -41,9 +42,17 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
     });
   }
   // What was under way when the last process ended: the store knows whether it happened.
-  for (const { op, opId, caller, secret, vm } of open) {
+  for (const { op, opId, caller, secret, vm, way } of open) {
     const outcome = (await store.committed(opId)) === undefined ? "not-done" : "ok";
-    await audit.outcome({ op, opId, caller, outcome, ...(secret && { secret }), ...(vm && { vm }) });
+    await audit.outcome({
+      op,
+      opId,
+      caller,
+      outcome,
+      ...(secret && { secret }),
+      ...(vm && { vm }),
+      ...(way && { way }),
+    });
   }
   const gate = new Gate(store, rows, audit, policy);
   const ledgers = new Ledgers(gate, rows, await store.epoch());
@@ -53,6 +62,9 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
   const unwatch = store.watch(await store.revision(), (event) => {
     if (event.kind === "reset" || gate.isUncertain) bundles.changedAll();
   });
+
+  const rewrap = new Rewrap(store, rows, keyring, gate);
+  await rewrap.resume();
 
   const whileOpen = opened.move();
   return {
@@ -127,11 +139,15 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
       });
     },
 
+    keys: new KeyOperations(gate, keyring, rewrap),
+    trail: new AuditTrail(gate, rows, audit, keyring.auditKey),
+
     watch: (listener) => bundles.watch(listener),
     close: async () => {
       unwatch();
       whileOpen.defer(() => store.close());
       try {
+        await rewrap.stop();
         await gate.settle();
       } finally {
         await whileOpen.disposeAsync();
@@ -145,12 +161,13 @@ function guest(caller: Parameters<Vault["claim"]>[0]): { vmId: string } {
   return caller;
 }
 
-async function firstKeyring(store: Store, { keyring, keyFile }: VaultPlaces): ReturnType<typeof createKeyring> {
+async function firstKeyring(store: Store, places: VaultPlaces): ReturnType<typeof createKeyring> {
+  const { keyring, keyFile } = places;
   if ((await store.revision()) > 0) {
     throw new HatchwayError("corrupt", `there is no keyring "${keyring}", and the store is not empty`, {
       hint: "put back the keyring that the store was made with",
     });
   }
   for (const path of [keyring, keyFile]) await privateDirectory(path.slice(0, path.lastIndexOf("/")));
-  return createKeyring(keyring, keyFile);
+  return createKeyring(keyring, places);
 }
