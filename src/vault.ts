@@ -71,6 +71,7 @@ export interface SecretPut {
 export interface VmRequest {
   name: string;
   runner: Runner;
+  group?: string;
   launch?: LaunchOptions;
   grants: readonly GrantRequest[];
   /** Attach every secret that there is, as Slicer does where no list is given. */

@@ -6,6 +6,7 @@ import {
   graceQuery,
   launchQuery,
   logQuery,
+  nodeCreation,
   secretChange,
   secretCreation,
   valueQuery,
@@ -13,6 +14,7 @@ import {
   waitQuery,
   type LogQuery,
 } from "#admin/schemas";
+import { createNode, listGroupNodes, listHostGroups, listNodes, removeNode, type NodeParts } from "#admin/nodes";
 import {
   changeSecret,
   createSecret,
@@ -34,11 +36,10 @@ import {
   showVm,
   startVm,
   stopVm,
-  type VmParts,
 } from "#admin/vms";
 import type { StatusBody } from "#api";
 
-export interface AdminParts extends SecretParts, VmParts {
+export interface AdminParts extends SecretParts, NodeParts {
   status: () => Promise<StatusBody>;
   log: Log;
 }
@@ -71,6 +72,12 @@ const table: readonly Route<AdminParts>[] = [
   route("GET", "/vms/{name}/secrets", {}, listGrants),
   route("PUT", "/vms/{name}/secrets/{secret}", { json: attachment }, attach),
   route("DELETE", "/vms/{name}/secrets/{secret}", {}, detach),
+
+  route("GET", "/hostgroup", {}, listHostGroups),
+  route("GET", "/hostgroup/{group}/nodes", {}, listGroupNodes),
+  route("POST", "/hostgroup/{group}/nodes", { query: waitQuery, json: nodeCreation }, createNode),
+  route("DELETE", "/hostgroup/{group}/nodes/{host}", {}, removeNode),
+  route("GET", "/nodes", {}, listNodes),
 
   route("GET", "/status", {}, showStatus),
   route("GET", "/logs", { query: logQuery }, showLog),

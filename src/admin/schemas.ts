@@ -1,7 +1,7 @@
 // What requests may say, as zod schemas: they check what comes in, and `/openapi.json` is made of them.
 import { z } from "@hono/zod-openapi";
 import { quoted } from "#admin/json-value";
-import type { DeliveryBody, LaunchBody, SecretRequest, VmRequestBody } from "#api";
+import type { DeliveryBody, LaunchBody, NodeRequestBody, SecretRequest, VmRequestBody } from "#api";
 import { HatchwayError } from "#error";
 import { ProtocolError } from "#protocol/error";
 import { parseOnChange, type OnChange } from "#protocol/manifest";
@@ -156,6 +156,19 @@ export const vmCreation: Form<VmSaid> = form(
     secrets: z.array(grant, "is not an array").max(4096, "has more than 4096 elements").optional(),
     runner: runner.optional(),
     launch: launch.optional(),
+  }),
+);
+
+/** `POST /hostgroup/NAME/nodes` */
+export const nodeCreation: Form<Said<NodeRequestBody>> = form(
+  z.strictObject({
+    secrets: z.array(secretName, "is not an array").max(4096, "has more than 4096 elements").optional(),
+    ram_bytes: z
+      .int("is not an integer")
+      .min(67_108_864, "is below 64 MiB")
+      .max(2 ** 40, "is above 1 TiB")
+      .optional(),
+    cpus: z.int("is not an integer").min(1, "is below 1").max(255, "is above 255").optional(),
   }),
 );
 

@@ -19,7 +19,8 @@ const WAIT = 30_000;
 const GRACE = 10_000;
 const LINES = 100;
 
-function waitOf({ wait, timeout }: WaitQuery): [] | [Wait] {
+/** The wait that a query asks for, as an argument or none. */
+export function waitOf({ wait, timeout }: WaitQuery): [] | [Wait] {
   if (wait !== undefined) return [{ until: wait, timeout: timeout ?? WAIT }];
   if (timeout === undefined) return [];
   throw new HatchwayError("invalid", "timeout without wait");

@@ -8,6 +8,7 @@ import type { StatusBody } from "#api";
 import type { Caller } from "#caller";
 import { checkSocketPath } from "#channel/folder";
 import { readConfig } from "#daemon/config";
+import { NumberedGroups } from "#daemon/host-groups";
 import { DaemonLog } from "#daemon/log";
 import { HostMachines } from "#daemon/machines";
 import { Delivery } from "#delivery";
@@ -93,9 +94,16 @@ export class Daemon {
     await refuseSecond(places.socket);
     await machines.open();
 
+    const hostGroups = new NumberedGroups({
+      vault,
+      machines,
+      groups: config.hostGroups,
+      self,
+      ownRunner: mode === "session" ? { uid: ownUid(), gid: process.getegid?.() ?? 0 } : undefined,
+    });
     const startedAt = new Date().toISOString();
     const status = (): Promise<StatusBody> => statusOf({ mode, places, startedAt, store, vault, machines, self });
-    const app = adminApp({ vault, machines, status, log, attachDefault: config.attach });
+    const app = adminApp({ vault, machines, hostGroups, status, log, attachDefault: config.attach });
     const admin = serveApi(app, unixCaller, (line) => log.write(line));
     await listenAdmin(admin, mode, places.socket);
     this.#closers.push(() => closeAdmin(admin));

@@ -44,7 +44,7 @@ export class Vms {
     return this.#creating.run(`${runner.uid}`, () => this.#create(caller, request));
   }
 
-  async #create(caller: Caller, { name, runner, launch, grants: requests, all }: VmRequest): Promise<Vm> {
+  async #create(caller: Caller, { name, group, runner, launch, grants: requests, all }: VmRequest): Promise<Vm> {
     return this.#gate.mutate(caller, "vm.create", { vm: name }, async (commit) => {
       if (await this.#rows.get(this.#rows.vmKey(name))) {
         throw new HatchwayError("exists", `vm "${name}" exists already`, {
@@ -52,7 +52,14 @@ export class Vms {
         });
       }
       await this.#checkRunner(name, runner.uid);
-      const vm: Vm = { id: Rows.newId(), name, runner, createdAt: Date.now(), ...(launch && { launch }) };
+      const vm: Vm = {
+        id: Rows.newId(),
+        name,
+        runner,
+        createdAt: Date.now(),
+        ...(launch && { launch }),
+        ...(group !== undefined && { group }),
+      };
       const grants = await this.#grant(name, [], all === true ? await this.#everything() : requests);
       await commit({
         put: [
