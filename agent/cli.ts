@@ -1,6 +1,6 @@
 // From a command line to an exit code.
 import { asciiBytes } from "#protocol/json";
-import { poll } from "./connection.ts";
+import { poll } from "./stream.ts";
 import { AgentError, isFault, reason } from "./error.ts";
 import { become } from "./exec.ts";
 import { Host } from "./host.ts";

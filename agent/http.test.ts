@@ -1,6 +1,6 @@
 import { describe, it } from "vitest";
 import { asciiBytes } from "#protocol/json";
-import type { Connection } from "#agent/connection";
+import type { Connection } from "#agent/stream";
 import { encodeRequest, HeadReader, HttpClient, MAX_HEAD, type Head } from "#agent/http";
 import { nodeSys } from "#agent/platform/node";
 

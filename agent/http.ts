@@ -2,7 +2,7 @@
 // body. Everything else is refused rather than guessed at.
 import { ascii, asciiBytes } from "#protocol/json";
 import { ProtocolError } from "#protocol/error";
-import type { Connection } from "./connection.ts";
+import type { Connection } from "./stream.ts";
 import { AgentError } from "./error.ts";
 import type { Sys } from "./sys.ts";
 

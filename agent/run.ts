@@ -1,7 +1,7 @@
 // `hatchway-agent run`: one loop. It asks the host, which answers when something changes or after a while; installs; asks
 // again. Whatever goes wrong leaves the last good set in force and is tried again, later each time.
 import { isFault, reason, type AgentError, type AgentFault } from "./error.ts";
-import { poll } from "./connection.ts";
+import { poll } from "./stream.ts";
 import type { Host } from "./host.ts";
 import { removeLeftovers } from "./install.ts";
 import { Notifier } from "./notify.ts";

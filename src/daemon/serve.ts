@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { Daemon } from "#daemon/daemon";
 import { HatchwayError } from "#error";
 import { ownUid, privateDirectory } from "#host/files";
+import { hideMemory } from "#host/libc";
 import { sessionPlaces, systemPlaces, type Places } from "#places";
 
 export interface ServeOptions {
@@ -28,6 +29,7 @@ export async function serve(options: ServeOptions): Promise<number> {
   const signals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
   const stop = (): void => end(undefined);
   for (const signal of signals) process.on(signal, stop);
+  hideMemory();
   const echo = process.env[CHILD] === undefined;
   const daemon = await Daemon.start({ mode: options.mode, places, echo, onFatal: end });
   process.send?.({ serving: places.socket });

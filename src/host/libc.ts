@@ -1,6 +1,7 @@
 // The few calls of the C library that Node does not have. Layouts are those of glibc on 64-bit Linux; both
 // architectures that Hatchway runs on share them.
 import koffi from "koffi";
+import { HatchwayError } from "#error";
 
 const libc = koffi.load("libc.so.6");
 
@@ -12,6 +13,21 @@ type Getsockopt = (fd: number, level: number, option: number, value: Uint8Array,
 export const getsockopt: Getsockopt = libc.func(
   "int getsockopt(int fd, int level, int name, _Out_ uint8_t *value, _Inout_ uint32_t *length)",
 );
+
+type Prctl = (option: number, value: bigint, zero3: bigint, zero4: bigint, zero5: bigint) => number;
+const prctl: Prctl = libc.func(
+  "int prctl(int option, unsigned long arg2, unsigned long arg3, unsigned long arg4, unsigned long arg5)",
+);
+const PR_SET_DUMPABLE = 4;
+
+/**
+ * From now on this process leaves no core file, and no other process of its user can read its memory or attach to it
+ * (PR_SET_DUMPABLE of prctl(2)).
+ */
+export function hideMemory(): void {
+  if (prctl(PR_SET_DUMPABLE, 0n, 0n, 0n, 0n) === 0) return;
+  throw new HatchwayError("unsupported", `cannot keep this process out of core files: ${lastError()}`);
+}
 
 /** `errno` after the call before, as text. */
 export function lastError(): string {
