@@ -10,6 +10,9 @@ import type { Convergence, LaunchOptions, Runner, Vm } from "#vm";
  * HatchwayError.
  */
 export interface Vault {
+  /** Whether `caller` may be heard at all; a refusal is audited. */
+  enter(caller: Caller): Promise<void>;
+
   /**
    * Stores a value, or changes only metadata where `value` is absent. The vault wipes nothing: `value` is the
    * caller's. `create` throws "exists", `update` throws "not-found", `set` does either.

@@ -17,6 +17,8 @@ export interface ServeOptions {
   background?: boolean;
   /** Absolute; the mode's own when absent. */
   stateDirectory?: string;
+  /** An address of the loopback to serve on as well, and the private file with the token that opens it. */
+  listen?: { address: string; tokenFile: string };
 }
 
 /** Runs the daemon until it ends, or until it serves when it stays in the background. Answers the exit code. */
@@ -27,6 +29,8 @@ interface ServeFlags {
   system?: true;
   background?: true;
   state?: string;
+  listen?: string;
+  tokenFile?: string;
 }
 
 export function addDaemonCommands(run: Run, program: Command, serve: Serve): void {
@@ -44,6 +48,8 @@ function defineServe(command: Command): Command {
     .option("--system", "the machine's daemon (the default for root)")
     .option("--background", "return when it serves, and leave it running")
     .option("--state <folder>", "keep the state there")
+    .option("--listen <address:port>", "serve the admin API there too, on the loopback; needs --token-file")
+    .option("--token-file <file>", "the file with the token that opens it, which only you can read")
     .addHelpText("after", examples("hatchway serve --session --background", "hatchway serve --system"));
 }
 
@@ -55,6 +61,14 @@ function readServeFlags(flags: ServeFlags): ServeOptions {
   const options: ServeOptions = { mode: isSystem ? "system" : "session" };
   if (flags.background === true) options.background = true;
   if (flags.state !== undefined) options.stateDirectory = resolve(flags.state);
+  if ((flags.listen === undefined) !== (flags.tokenFile === undefined)) {
+    throw new HatchwayError("invalid", "--listen and --token-file need each other", {
+      hint: "more addresses, tokens and TLS: the keys listen and tokens of config.yaml",
+    });
+  }
+  if (flags.listen !== undefined && flags.tokenFile !== undefined) {
+    options.listen = { address: flags.listen, tokenFile: resolve(flags.tokenFile) };
+  }
   return options;
 }
 

@@ -2,8 +2,9 @@
 // grammar before anything is sent; values are Buffers, in and nowhere out. All methods throw HatchwayError.
 import type { DeliveryBody, GrantBody, SecretBody, SecretRemoved, StatusBody, VmBody, VmRequestBody } from "#api";
 import { HatchwayError } from "#error";
-import { Transport, type Request } from "./transport.ts";
-import { parseTarget } from "./uri.ts";
+import type { Request } from "./request.ts";
+import { Transport } from "./transport.ts";
+import { parseTarget, type CredentialFiles } from "./uri.ts";
 import { secretNameProblem, vmNameProblem } from "#protocol/names";
 
 /** How long the daemon shall wait before it answers, and for what. */
@@ -59,12 +60,14 @@ export interface Client {
 }
 
 /**
- * A client of the daemon that `uri` names: `secret:///system`, `secret:///session` or `unix:///path/to.sock`;
- * HATCHWAY_URI when undefined, and without that the user's session daemon if it runs, else the system's. Connects with
- * the first request. Throws "invalid" or "unsupported" for another URI.
+ * A client of the daemon that `uri` names: `secret:///system`, `secret:///session`, `unix:///path/to.sock`,
+ * `http://127.0.0.1:port` with a token or `https://host:port` with a token or a certificate; HATCHWAY_URI when
+ * undefined, and without that the user's session daemon if it runs, else the system's. `files` are those of a network
+ * connection; HATCHWAY_TOKEN_FILE, _CERT_FILE, _KEY_FILE and _CA_FILE name those that it leaves out. Connects with the
+ * first request. Throws "invalid" or "unsupported" for another URI.
  */
-export function connect(uri?: string, env: NodeJS.ProcessEnv = process.env): Client {
-  const target = parseTarget(uri ?? env["HATCHWAY_URI"], env, process.getuid?.() ?? 0);
+export function connect(uri?: string, env: NodeJS.ProcessEnv = process.env, files: CredentialFiles = {}): Client {
+  const target = parseTarget(uri ?? env["HATCHWAY_URI"], env, process.getuid?.() ?? 0, files);
   return new HttpClient(new Transport(target));
 }
 

@@ -21,7 +21,7 @@ test.for([
   ["attach: true", 'line 1: attach is "defaults" or "all"'],
   ["attach: [all]", 'line 1: attach is "defaults" or "all"'],
   ["attach:", 'line 1: attach is "defaults" or "all"'],
-  ["# one\n\natach: all", 'line 3: unknown key "atach"; known: attach, hostgroups'],
+  ["# one\n\natach: all", 'line 3: unknown key "atach"; known: attach, hostgroups, listen, tokens'],
   ["attach: all\nattach: defaults", "line 2: duplicate key"],
   ["- attach", "line 1: not a mapping of keys to values"],
   ["attach", "line 1: not a mapping of keys to values"],

@@ -1,4 +1,6 @@
 import { readFile } from "node:fs/promises";
+import type { TokenFile } from "#admin/tokens";
+import { addressProblem, parseAddress, type ListenAddress } from "#daemon/listen";
 import { Setting } from "#daemon/settings";
 import { HatchwayError } from "#error";
 import { isErrno } from "#host/files";
@@ -12,6 +14,9 @@ export interface Config {
   attach: "defaults" | "all";
   /** Of Slicer's routes; there is always one. */
   hostGroups: HostGroup[];
+  /** Where the admin API is served besides its socket. */
+  listen: ListenAddress[];
+  tokens: TokenFile[];
 }
 
 /** Reads the settings; a missing file means the defaults. Throws "invalid" with the line of what is wrong. */
@@ -27,13 +32,43 @@ export async function readConfig(path: string): Promise<Config> {
 }
 
 export function parseConfig(path: string, text: string): Config {
-  const { attach, hostgroups } = Setting.parse(path, text)?.fields("attach", "hostgroups") ?? {};
+  const { attach, hostgroups, listen, tokens } =
+    Setting.parse(path, text)?.fields("attach", "hostgroups", "listen", "tokens") ?? {};
+  const tokenFiles = tokens?.entries().map(([id, setting]) => readToken(id, setting)) ?? [];
   return {
     attach: attach?.word("defaults", "all") ?? "defaults",
     hostGroups: hostgroups?.entries().map(([name, setting]) => readHostGroup(name, setting)) ?? [
       { name: "vm", launch: DEFAULT_MACHINE, runners: [] },
     ],
+    listen: listen?.list().map((setting) => readListen(setting, tokenFiles.length > 0)) ?? [],
+    tokens: tokenFiles,
   };
+}
+
+function readToken(id: string, setting: Setting): TokenFile {
+  const problem = vmNameProblem(id);
+  if (problem !== undefined) throw setting.wrong("is not a token's name: 1 to 63 of A-Z a-z 0-9 . _ -");
+  return { id, path: setting.text(pathProblem) };
+}
+
+/** An address alone, or with the files of TLS. */
+function readListen(setting: Setting, hasTokens: boolean): ListenAddress {
+  const said = setting.isText ? { address: setting } : setting.fields("address", "certificate", "key", "clients");
+  const { address, certificate, key, clients } = said;
+  const at = parseAddress(address?.text() ?? "");
+  if (!at) throw (address ?? setting).wrong('is not an address and a port, such as "127.0.0.1:8080"');
+  if ((certificate === undefined) !== (key === undefined)) throw setting.wrong("has one of certificate and key");
+  if (clients && !certificate) throw clients.wrong("is of TLS, which needs a certificate and key");
+  const tls = certificate &&
+    key && {
+      certificate: certificate.text(pathProblem),
+      key: key.text(pathProblem),
+      ...(clients && { clients: clients.text(pathProblem) }),
+    };
+  const listen = { ...at, ...(tls && { tls }) };
+  const problem = addressProblem(listen, hasTokens);
+  if (problem !== undefined) throw setting.wrong(problem);
+  return listen;
 }
 
 function readHostGroup(name: string, setting: Setting): HostGroup {

@@ -1,14 +1,17 @@
 import { chmod, lchown, mkdir, readFile, rm } from "node:fs/promises";
 import type { Server } from "node:http";
-import { connect } from "node:net";
+import type { Server as TlsServer } from "node:https";
+import { connect, type AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
 import { adminApp } from "#admin/app";
 import { serveApi, unixCaller } from "#admin/serve";
+import type { TokenFile } from "#admin/tokens";
 import type { StatusBody } from "#api";
 import type { Caller } from "#caller";
 import { checkSocketPath } from "#channel/folder";
 import { readConfig } from "#daemon/config";
 import { NumberedGroups } from "#daemon/host-groups";
+import { listenNetwork, showAddress, type ListenAddress } from "#daemon/listen";
 import { DaemonLog } from "#daemon/log";
 import { HostMachines } from "#daemon/machines";
 import { Delivery } from "#delivery";
@@ -28,6 +31,9 @@ export interface DaemonOptions {
   places: Places;
   /** Write the log to stderr as well. */
   echo: boolean;
+  /** Besides what the configuration says. */
+  listen?: readonly ListenAddress[];
+  tokens?: readonly TokenFile[];
   /** Called when the daemon cannot go on: a disk that failed, for one. It should then end. */
   onFatal: (error: HatchwayError) => void;
 }
@@ -66,7 +72,7 @@ export class Daemon {
     await this.log.close();
   }
 
-  async #open({ mode, places, onFatal }: DaemonOptions): Promise<void> {
+  async #open({ mode, places, onFatal, listen = [], tokens = [] }: DaemonOptions): Promise<void> {
     const { log } = this;
     const config = await readConfig(places.config);
     checkSocketPath(places.socket);
@@ -107,6 +113,18 @@ export class Daemon {
     const admin = serveApi(app, unixCaller, (line) => log.write(line));
     await listenAdmin(admin, mode, places.socket);
     this.#closers.push(() => closeAdmin(admin));
+    const servers = await listenNetwork({
+      api: app,
+      vault,
+      addresses: [...config.listen, ...listen],
+      tokens: [...config.tokens, ...tokens],
+      report: (line) => log.write(line),
+    });
+    for (const server of servers) {
+      this.#closers.push(() => closeAdmin(server));
+      const { address, port } = server.address() as AddressInfo;
+      log.write(`hatchway serves on ${showAddress(address, port)}`);
+    }
     log.write(`hatchway ${VERSION} serves ${mode} on ${places.socket}, pid ${process.pid}`);
   }
 }
@@ -164,7 +182,7 @@ async function groupId(name: string): Promise<number | undefined> {
   return fields ? Number(fields[2]) : undefined;
 }
 
-async function closeAdmin(admin: Server): Promise<void> {
+async function closeAdmin(admin: Server | TlsServer): Promise<void> {
   const closed = new Promise<void>((resolve) => admin.close(() => resolve()));
   admin.closeIdleConnections();
   // What is being answered may end; who waits for a change does not hold up the end.

@@ -2,7 +2,8 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { Daemon } from "#daemon/daemon";
+import { Daemon, type DaemonOptions } from "#daemon/daemon";
+import { parseAddress } from "#daemon/listen";
 import { HatchwayError } from "#error";
 import { ownUid, privateDirectory } from "#host/files";
 import { hideMemory } from "#host/libc";
@@ -14,6 +15,8 @@ export interface ServeOptions {
   background?: boolean;
   /** Absolute; the mode's own when absent. */
   stateDirectory?: string;
+  /** An address of the loopback to serve on as well, and the private file with the token that opens it. */
+  listen?: { address: string; tokenFile: string };
 }
 
 /** Tells a daemon in the background that it is one, and over which descriptor it reports. */
@@ -31,7 +34,7 @@ export async function serve(options: ServeOptions): Promise<number> {
   for (const signal of signals) process.on(signal, stop);
   hideMemory();
   const echo = process.env[CHILD] === undefined;
-  const daemon = await Daemon.start({ mode: options.mode, places, echo, onFatal: end });
+  const daemon = await Daemon.start({ mode: options.mode, places, echo, onFatal: end, ...networkOf(options) });
   process.send?.({ serving: places.socket });
   process.disconnect?.();
   const fatal = await ended;
@@ -40,6 +43,14 @@ export async function serve(options: ServeOptions): Promise<number> {
   await daemon.close();
   if (fatal) throw fatal;
   return 0;
+}
+
+/** `--listen` and `--token-file`, as the configuration has such; the token is called by its flag. */
+function networkOf({ listen }: ServeOptions): Pick<DaemonOptions, "listen" | "tokens"> {
+  if (!listen) return {};
+  const address = parseAddress(listen.address);
+  if (address) return { listen: [address], tokens: [{ id: "token-file", path: listen.tokenFile }] };
+  throw new HatchwayError("invalid", `"${listen.address}" is not an address and a port, such as "127.0.0.1:8080"`);
 }
 
 function placesOf({ mode, stateDirectory }: ServeOptions): Places {

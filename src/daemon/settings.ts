@@ -92,6 +92,10 @@ export class Setting {
     throw this.wrong(`is not an integer from ${least} to ${most}`);
   }
 
+  get isText(): boolean {
+    return typeof this.#scalar === "string";
+  }
+
   get isNumber(): boolean {
     return typeof this.#scalar === "number";
   }

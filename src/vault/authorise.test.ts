@@ -4,6 +4,7 @@ import { HatchwayError } from "#error";
 import { authorise, type Operation, type Policy } from "#vault/authorise";
 
 const operations = [
+  "admin.enter",
   "secret.create",
   "secret.update",
   "secret.set",

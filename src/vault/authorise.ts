@@ -3,6 +3,7 @@ import { HatchwayError } from "#error";
 
 /** What can be asked of the vault; also the audit's words. */
 export type Operation =
+  | "admin.enter"
   | "secret.create"
   | "secret.update"
   | "secret.set"
@@ -35,6 +36,13 @@ export function authorise(policy: Policy, caller: Caller, operation: Operation, 
   switch (caller.kind) {
     case "embedded":
       return;
+    case "token":
+    case "certificate":
+      return;
+    case "stranger":
+      throw new HatchwayError("unauthenticated", "the request has no right token or certificate", {
+        hint: "send the token as: Authorization: Bearer TOKEN",
+      });
     case "unix":
       if (policy.mode === "system" || caller.uid === policy.uid || caller.uid === 0) return;
       throw new HatchwayError("forbidden", `uid ${caller.uid} may not administrate the secrets of uid ${policy.uid}`);

@@ -56,6 +56,7 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
 
   const whileOpen = opened.move();
   return {
+    enter: (caller) => gate.read(caller, "admin.enter", {}, async () => undefined),
     putSecret: (caller, name, how, change) => secrets.put(caller, name, how, change),
     removeSecret: (caller, name) => secrets.remove(caller, name),
     secret: (caller, name) => secrets.get(caller, name),
