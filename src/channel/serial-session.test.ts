@@ -26,6 +26,8 @@ async function port(onOpen: (stream: Duplex) => void = () => undefined): Promise
   const accepted = once(server, "connection") as Promise<[Socket]>;
   const guest = connect(join(folder, "s"));
   const [host] = await accepted;
+  // An end that goes with bytes unread resets the other; who serves the port sees to that (virtio-serial.ts).
+  for (const end of [guest, host]) end.on("error", () => end.destroy());
   onTestFinished(async () => {
     guest.destroy();
     host.destroy();
