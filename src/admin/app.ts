@@ -1,4 +1,5 @@
 // The admin API: Slicer's secrets, and VMs. Bodies are in src/api.ts; every refusal is `{"error","code","hint"?}`.
+import { descriptions } from "#admin/descriptions";
 import { describeApi } from "#admin/openapi";
 import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
 import {
@@ -38,6 +39,7 @@ import {
   stopVm,
 } from "#admin/vms";
 import type { StatusBody } from "#api";
+import { VERSION } from "#version";
 
 export interface AdminParts extends SecretParts, NodeParts {
   status: () => Promise<StatusBody>;
@@ -85,7 +87,7 @@ const table: readonly Route<AdminParts>[] = [
 
 export function adminApp(parts: AdminParts): Api {
   const api = apiOf(table, parts, (line) => parts.log.write(line));
-  describeApi(api, table, "Hatchway");
+  describeApi(api, table, descriptions, { title: "Hatchway", version: VERSION });
   return api;
 }
 

@@ -1,6 +1,7 @@
 // Slicer's routes for VMs, as its clients call them, with real VMs of the minimal guest.
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, it } from "vitest";
+import { node as nodeAnswer } from "#admin/answers";
 import type { HostGroupBody, NodeBody } from "#api";
 import { call } from "#test/kit/http";
 import { Session } from "#test/kit/session";
@@ -23,6 +24,7 @@ describe("a host group", () => {
   it("launches a VM with the secrets of the list, and answers when they are in place", async ({ expect }) => {
     const made = await ask("POST", "/hostgroup/vm/nodes?wait=agent&timeout=60s", { secrets: ["one"] });
     expect(made.status).toBe(201);
+    expect(nodeAnswer.safeParse(made.json).error).toBeUndefined();
     const node = made.json as NodeBody;
     expect(node).toMatchObject({ hostname: "vm-1", hostgroup: "vm", status: "Running", ram_bytes: 268_435_456 });
     expect(Date.parse(node.created_at)).not.toBeNaN();
