@@ -1,9 +1,11 @@
-// serve, status, logs, version.
+// serve, stop, status, logs, version.
 import type { Command } from "commander";
 import type { StatusBody } from "#api";
 import { HatchwayError } from "#error";
 import { VERSION } from "#version";
+import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { examples, leaf, type Run } from "./command.ts";
 import { daemonLogs } from "./logs.ts";
 import { formatSpan, plural } from "./quantity.ts";
@@ -37,6 +39,7 @@ export function addDaemonCommands(run: Run, program: Command, serve: Serve): voi
   const serveAction = (_session: Session, _operands: readonly string[], flags: ServeFlags): Promise<number> =>
     serve(readServeFlags(flags));
   leaf(run, program, "serve", "run the daemon", defineServe, serveAction);
+  leaf(run, program, "stop", "end the daemon; running VMs go on", (command) => command, stopDaemon);
   leaf(run, program, "status", "show the daemon, its store and its VMs", (command) => command, showStatus);
   leaf(run, program, "logs", "show the daemon's log", logFlags, daemonLogs);
   leaf(run, program, "version", "show the version", (command) => command, showVersion);
@@ -70,6 +73,41 @@ function readServeFlags(flags: ServeFlags): ServeOptions {
     options.listen = { address: flags.listen, tokenFile: resolve(flags.tokenFile) };
   }
   return options;
+}
+
+/** Milliseconds for a daemon to end that was told to. */
+const STOP_LIMIT = 10_000;
+
+async function stopDaemon(session: Session): Promise<undefined> {
+  const { pid, vms } = await session.client.status();
+  try {
+    process.kill(pid, "SIGTERM");
+  } catch (cause) {
+    throw new HatchwayError("forbidden", `the daemon (pid ${pid}) belongs to another user`, { cause });
+  }
+  const deadline = Date.now() + STOP_LIMIT;
+  while (isAlive(pid)) {
+    if (Date.now() > deadline) {
+      throw new HatchwayError("timeout", `the daemon (pid ${pid}) still runs after ${STOP_LIMIT / 1000} s`);
+    }
+    await sleep(20);
+  }
+  const running = vms.filter(({ state }) => state === "running").map(({ name }) => name);
+  session.report({ stopped: pid, running }, () => {
+    const going = running.length === 0 ? "" : `; still running: ${running.join(", ")}`;
+    return `stopped the daemon, pid ${pid}${going}`;
+  });
+}
+
+/** Whether there is such a process that has not ended; proc(5): the state follows the last parenthesis. */
+function isAlive(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    return !/^ [ZX]/.test(stat.slice(stat.lastIndexOf(")") + 1));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+    throw error;
+  }
 }
 
 async function showStatus(session: Session): Promise<undefined> {

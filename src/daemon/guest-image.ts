@@ -24,7 +24,7 @@ export async function guestImage(launch: LaunchOptions, runner: Runner, runtime:
   const built = join(packageRoot(), "dist/guest/x86_64");
   if (!existsSync(packedKernel(built))) {
     throw new HatchwayError("not-found", `the minimal guest is not built: there is no "${packedKernel(built)}"`, {
-      hint: "build it with scripts/setup, or name a kernel with --kernel",
+      hint: `build it with ${join(packageRoot(), "scripts/build-guest")}, or name a kernel with --kernel`,
     });
   }
   const folder = runner.uid === ownUid() ? built : await readableCopy(built, join(runtime, "guest"));

@@ -3,7 +3,6 @@ import { execFile } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import type { StatusBody } from "#api";
 
@@ -42,18 +41,8 @@ export async function startSessionDaemon(): Promise<SessionDaemon> {
     folder,
     pid,
     async [Symbol.asyncDispose]() {
-      process.kill(pid, "SIGTERM");
-      while (isAlive(pid)) await sleep(20);
+      await run("hatchway", ["stop"], { env });
       rmSync(root, { recursive: true });
     },
   };
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ESRCH") return false;
-    throw error;
-  }
 }

@@ -120,7 +120,7 @@ describe("scripts/quickstart", () => {
     'vm "web-1" is running',
     "$ hatchway secret update",
     "$ hatchway vm remove",
-    "$ kill",
+    "$ hatchway stop",
   ];
   for (const [index, moment] of moments.entries()) {
     const signal = TERMINALS[index % TERMINALS.length] ?? "SIGINT";
