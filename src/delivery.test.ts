@@ -30,6 +30,16 @@ describe("who waits for the next bundle", () => {
     }
   });
 
+  test("is sent away when the daemon stops", async ({ expect }) => {
+    const { made, id, delivery, have } = await withVm();
+    await using _ = made;
+    const next = refusal(delivery.next(guest(id), id, have, LONG, never));
+    const converged = refusal(delivery.converged(admin, id, LONG, never, isSynced));
+    await rest();
+    delivery.close();
+    expect(await Promise.all([next, converged])).toEqual(["unavailable", "unavailable"]);
+  });
+
   test("has nothing when the time is over", async ({ expect }) => {
     const { made, id, delivery, have } = await withVm();
     await using _ = made;

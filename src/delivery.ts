@@ -12,6 +12,7 @@ export class Delivery {
   readonly #vault: Vault;
   readonly #waiting = new Map<string, Set<() => void>>();
   readonly #unwatch: () => void;
+  #closed = false;
 
   constructor(vault: Vault) {
     this.#vault = vault;
@@ -56,7 +57,9 @@ export class Delivery {
     throw new HatchwayError("timeout", `the guest did not answer within ${wait / 1000} s`);
   }
 
+  /** Ends all waiting. */
   close(): void {
+    this.#closed = true;
     this.#unwatch();
     this.#wake(undefined);
   }
@@ -72,6 +75,7 @@ export class Delivery {
     for (;;) {
       const change = this.#change(vmId, signal);
       try {
+        if (this.#closed) throw new HatchwayError("unavailable", "the daemon is stopping");
         const found = await look();
         if (found !== undefined || signal.aborted) return found;
         const left = deadline - Date.now();

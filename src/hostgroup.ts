@@ -6,7 +6,8 @@ import type { LaunchOptions } from "#vm";
 /** VMs that are launched alike and named by number, as Slicer has them: `NAME-1`, `NAME-2`. */
 export interface HostGroup {
   name: string;
-  launch: LaunchOptions;
+  /** `disk`: its path; its format is looked at when a VM is launched. */
+  launch: Omit<LaunchOptions, "disk"> & { disk?: string };
   /** Host users, by name or uid, of whom each runs one VM at a time. Empty: the daemon's own, in a session. */
   runners: readonly (string | number)[];
 }

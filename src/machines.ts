@@ -24,6 +24,8 @@ export interface Wait {
   until: "agent" | "synced";
   /** Milliseconds. */
   timeout: number;
+  /** Ends the waiting, when nobody is there any more who waits. */
+  signal?: AbortSignal;
 }
 
 /**

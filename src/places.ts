@@ -15,9 +15,6 @@ export interface Places {
   socket: string;
 }
 
-/** Bytes of a unix socket's path, at most: sun_path less its NUL (unix(7)). */
-export const MAX_SOCKET_PATH = 107;
-
 /** Of the one daemon that serves the machine. */
 export function systemPlaces(): Places {
   return {

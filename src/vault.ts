@@ -1,6 +1,7 @@
 import type { Bundle } from "#bundle";
 import type { Caller } from "#caller";
 import type { Grant, GrantRequest } from "#grant";
+import type { Scope, Verb, Verdict } from "#role";
 import type { DeliveryChange, Secret } from "#secret";
 import type { Convergence, LaunchOptions, Runner, Vm } from "#vm";
 
@@ -10,8 +11,12 @@ import type { Convergence, LaunchOptions, Runner, Vm } from "#vm";
  * HatchwayError.
  */
 export interface Vault {
-  /** Whether `caller` may be heard at all; a refusal is audited. */
-  enter(caller: Caller): Promise<void>;
+  /** Whether `caller` may be heard at all, or read the daemon's log; a refusal is audited. */
+  allow(caller: Caller, what: "admin.enter" | "daemon.logs"): Promise<void>;
+  /** The roles that `caller` has. */
+  whoami(caller: Caller): Promise<readonly Scope[]>;
+  /** Whether `caller` could do something; asking leaves no line. Throws "invalid" for what is not done to such. */
+  can(caller: Caller, verb: Verb, subject: { secret?: string; vm?: string }): Promise<Verdict>;
 
   /**
    * Stores a value, or changes only metadata where `value` is absent. The vault wipes nothing: `value` is the

@@ -18,11 +18,21 @@ export interface Runner {
   gid: number;
 }
 
+/**
+ * A disk image and how its bytes are to be read. The format is decided once, when the VM is made and before its guest
+ * has run (`diskFormat` of #vmm/disk): a guest owns the bytes of a raw disk and could make them look like a qcow2 image
+ * that names a file of the host.
+ */
+export interface Disk {
+  path: string;
+  format: "raw" | "qcow2";
+}
+
 /** Absent paths mean the project's own minimal guest. All paths are absolute. */
 export interface LaunchOptions {
   kernel?: string;
   initrd?: string;
-  disk?: string;
+  disk?: Disk;
   memoryMiB: number;
   cpus: number;
   /** Added to the kernel's command line. */
@@ -73,6 +83,6 @@ export interface Receipt {
 export interface Alarm {
   /** Milliseconds since 1970, of the newest. */
   at: number;
-  what: "second claim" | "wrong claim key" | "receipt for a revision that was not disclosed";
+  what: "second claim" | "wrong claim key" | "receipt for a revision that was not disclosed" | "too many requests";
   count: number;
 }

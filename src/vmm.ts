@@ -1,17 +1,7 @@
 // A virtual machine as a process of this host: what it is started from, what is known of it while it runs, how it ends.
 // The contract of src/vmm/, and the words that delivery and the admin API use for machines.
 
-import type { Runner } from "#vm";
-
-/**
- * A disk image and how its bytes are to be read. The format is decided once, when the machine is defined and before its
- * guest has run (`diskFormat` of #vmm/disk): a guest owns the bytes of a raw disk and could make them look like a
- * qcow2 image that names a file of the host.
- */
-export interface Disk {
-  path: string;
-  format: "raw" | "qcow2";
-}
+import type { Disk, Runner } from "#vm";
 
 export interface MachineSpec {
   /** The VM's name, by the grammar of names. */

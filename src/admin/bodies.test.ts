@@ -80,13 +80,18 @@ test("a vm without a list of secrets gets what the host's setting says, with an 
 test("a vm's request with everything", async ({ expect }) => {
   const said = read(
     vmCreation.schema,
-    { name: "a", runner: "root", launch: { cpus: 2, disk: "/d" }, secrets: ["x", { name: "y", env: "Y" }] },
+    {
+      name: "a",
+      runner: "root",
+      launch: { cpus: 2, disk: import.meta.filename },
+      secrets: ["x", { name: "y", env: "Y" }],
+    },
     "key",
   );
   expect(await vmRequest(said, root, { start: true, attachDefault: "all" })).toEqual({
     name: "a",
     runner: { uid: 0, gid: 0 },
-    launch: { cpus: 2, disk: "/d", memoryMiB: 256 },
+    launch: { cpus: 2, disk: { path: import.meta.filename, format: "raw" }, memoryMiB: 256 },
     grants: [
       { secret: "x", change: {} },
       { secret: "y", change: { env: "Y", file: false } },
@@ -95,6 +100,17 @@ test("a vm's request with everything", async ({ expect }) => {
   await expect(
     vmRequest({ name: "a", runner: "nobody-here" }, root, { start: false, attachDefault: "all" }),
   ).rejects.toThrow('runner "nobody-here" is not a user of this host');
+});
+
+test("what is no disk is refused when the vm is made", async ({ expect }) => {
+  for (const [disk, code] of [
+    ["/nowhere/disk", "not-found"],
+    ["/dev/null", "invalid"],
+    [import.meta.dirname, "invalid"],
+  ] as const) {
+    const request = vmRequest({ name: "a", launch: { disk } }, root, { start: false, attachDefault: "defaults" });
+    await expect(request).rejects.toMatchObject({ code });
+  }
 });
 
 test("a guest is in sync when it has applied the wanted revision, all of it", ({ expect }) => {

@@ -9,6 +9,7 @@ import type { VmView } from "#machines";
 import type { Delivery, DeliveryChange, Secret } from "#secret";
 import type { VmRequest } from "#vault";
 import { DEFAULT_MACHINE, isSynced, type Convergence, type LaunchOptions, type Runner } from "#vm";
+import { diskFormat } from "#vmm/disk";
 
 /** RFC 3339, UTC. */
 function time(milliseconds: number): string {
@@ -98,8 +99,8 @@ export async function vmBody({ vm, machine, secrets, convergence, channels, cont
   });
 }
 
-function launchBody({ memoryMiB, ...rest }: LaunchOptions): LaunchBody {
-  return { ...rest, memory_mib: memoryMiB };
+function launchBody({ memoryMiB, disk, ...rest }: LaunchOptions): LaunchBody {
+  return { ...rest, ...(disk && { disk: disk.path }), memory_mib: memoryMiB };
 }
 
 /** The change that a request asks for, word by word: what it leaves out stays as it is. */
@@ -142,15 +143,16 @@ export async function vmRequest(
   return {
     name: said.name,
     runner: await runnerOf(said.runner, caller),
-    ...(launch && { launch: launchOptions(launch) }),
+    ...(launch && { launch: await launchOptions(launch) }),
     grants: (said.secrets ?? []).map(grantRequest),
     ...(said.secrets === undefined && options.attachDefault === "all" && { all: true }),
   };
 }
 
-function launchOptions({ memory_mib, cpus, ...paths }: Said<LaunchBody>): LaunchOptions {
+async function launchOptions({ memory_mib, cpus, disk, ...rest }: Said<LaunchBody>): Promise<LaunchOptions> {
   return {
-    ...defined<Omit<LaunchOptions, "memoryMiB" | "cpus">>(paths),
+    ...defined<Pick<LaunchOptions, "kernel" | "initrd" | "append">>(rest),
+    ...(disk !== undefined && { disk: { path: disk, format: await diskFormat(disk) } }),
     memoryMiB: memory_mib ?? DEFAULT_MACHINE.memoryMiB,
     cpus: cpus ?? DEFAULT_MACHINE.cpus,
   };

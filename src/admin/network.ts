@@ -18,13 +18,13 @@ const COMMON_NAME = /^[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$/;
  * Identifies who makes a request. A right token or certificate always passes: only failures are put off, so that a
  * neighbour on the loopback cannot lock others out.
  */
-export function networkDoor(vault: Pick<Vault, "enter">, tokens: Tokens): Door {
+export function networkDoor(vault: Pick<Vault, "allow">, tokens: Tokens): Door {
   const throttle = new Throttle(FAILURES, WINDOW);
   return async (incoming) => {
     const { remoteAddress = "unknown" } = incoming.socket;
     const known = callerOf(incoming, tokens);
     if (known) {
-      await vault.enter(known);
+      await vault.allow(known, "admin.enter");
       return known;
     }
     const seconds = throttle.fail(remoteAddress);
@@ -34,7 +34,7 @@ export function networkDoor(vault: Pick<Vault, "enter">, tokens: Tokens): Door {
       });
     }
     const stranger: Caller = { kind: "stranger", address: remoteAddress };
-    await vault.enter(stranger);
+    await vault.allow(stranger, "admin.enter");
     throw new HatchwayError("internal", "a stranger was let in");
   };
 }

@@ -2,6 +2,7 @@
 import { vmBody } from "#admin/bodies";
 import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
 import { waitQuery, type WaitQuery } from "#admin/schemas";
+import { waitOf } from "#admin/vms";
 import { BundleTar } from "#bundle/tar";
 import type { Socket } from "node:net";
 import type { Caller } from "#caller";
@@ -37,9 +38,11 @@ export function runnerCaller(vmId: string, runnerUid: number): (socket: Socket) 
   };
 }
 
-async function showStatus({ machines, vm }: RunnerParts, { caller, query }: Ask<WaitQuery, unknown>): Promise<Answer> {
-  const wait = query.wait === undefined ? [] : ([{ until: query.wait, timeout: query.timeout ?? 30_000 }] as const);
-  return ok(await vmBody(await machines.view(caller, vm.name, ...wait)));
+async function showStatus(
+  { machines, vm }: RunnerParts,
+  { caller, query, signal }: Ask<WaitQuery, unknown>,
+): Promise<Answer> {
+  return ok(await vmBody(await machines.view(caller, vm.name, ...waitOf(query, signal))));
 }
 
 /** What a VMM is to be told: where the channels of the VM listen. */

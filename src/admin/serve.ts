@@ -8,6 +8,7 @@ import type { Api } from "#admin/route";
 import { readTarget } from "#admin/target";
 import type { Caller } from "#caller";
 import { HatchwayError } from "#error";
+import { OneAtATime } from "#pipelining";
 import { descriptorOf, peerCredentials } from "#host/peer";
 
 /** Limits of a server: what a client that is slow, or many, can take up. Times are milliseconds. */
@@ -55,7 +56,9 @@ export function serveNetwork(api: Api, door: Door, tls: TlsOptions | undefined, 
 }
 
 function listener(api: Api, door: Door, report: Report): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
+  const oneAtATime = new OneAtATime();
   const serve = async (incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
+    if (!oneAtATime.admits(incoming, outgoing)) return;
     let caller: Caller;
     try {
       incoming.url = readTarget(incoming.url ?? "");

@@ -19,9 +19,9 @@ const WAIT = 30_000;
 const GRACE = 10_000;
 const LINES = 100;
 
-/** The wait that a query asks for, as an argument or none. */
-export function waitOf({ wait, timeout }: WaitQuery): [] | [Wait] {
-  if (wait !== undefined) return [{ until: wait, timeout: timeout ?? WAIT }];
+/** The wait that a request asks for; `signal` ends it, where it is to end with the request. */
+export function waitOf({ wait, timeout }: WaitQuery, signal?: AbortSignal): [] | [Wait] {
+  if (wait !== undefined) return [{ until: wait, timeout: timeout ?? WAIT, ...(signal && { signal }) }];
   if (timeout === undefined) return [];
   throw new HatchwayError("invalid", "timeout without wait");
 }
@@ -41,9 +41,9 @@ export async function createVm(
 
 export async function showVm(
   { machines }: Pick<VmParts, "machines">,
-  { caller, name, query }: Ask<WaitQuery, unknown>,
+  { caller, name, query, signal }: Ask<WaitQuery, unknown>,
 ): Promise<Answer> {
-  return ok(await vmBody(await machines.view(caller, name("name"), ...waitOf(query))));
+  return ok(await vmBody(await machines.view(caller, name("name"), ...waitOf(query, signal))));
 }
 
 export async function removeVm({ machines }: VmParts, { caller, name }: Ask<unknown, unknown>): Promise<Answer> {

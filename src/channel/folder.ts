@@ -1,24 +1,11 @@
+import { execFile } from "node:child_process";
 import { chmod, lchown, lstat, mkdir, rm } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import { HatchwayError } from "#error";
 import { isErrno, ownUid } from "#host/files";
 import { descriptorOf, peerCredentials } from "#host/peer";
+import { checkSocketPath } from "#socket-path";
 import type { Runner } from "#vm";
-
-/** Bytes of a unix socket's path, at most: sun_path of unix(7) without its NUL. */
-const MAX_SOCKET_PATH = 107;
-
-export function checkSocketPath(path: string): void {
-  const size = Buffer.byteLength(path);
-  if (size <= MAX_SOCKET_PATH) return;
-  throw new HatchwayError(
-    "invalid",
-    `socket path "${path}" has ${size} bytes: unix sockets take at most ${MAX_SOCKET_PATH}`,
-    {
-      hint: "use a shorter vm name or a shorter XDG_RUNTIME_DIR",
-    },
-  );
-}
 
 /**
  * Makes the folder of a VM's sockets, or takes it back from its runner: until `openFolder` only this process's user
@@ -44,6 +31,20 @@ export async function openFolder(path: string, runner: Runner): Promise<void> {
   await chmod(path, 0o1770);
 }
 
+/**
+ * Takes the folder away with all that is in it. Its runner may go on renaming things in a folder of his own in there, and
+ * whoever deletes by path could be led out of it by a link: rm(1) goes by descriptor and follows none, fs.rm() does not.
+ */
+export async function removeFolder(path: string): Promise<void> {
+  await closeFolder(path);
+  await new Promise<void>((resolve, reject) => {
+    execFile("rm", ["-rf", "--one-file-system", "--", path], (cause, _stdout, words) => {
+      if (!cause) return resolve();
+      reject(new HatchwayError("unavailable", `cannot remove "${path}": ${words.trim()}`, { cause }));
+    });
+  });
+}
+
 /** Connections to one socket of a runner at a time, at most: he cannot take descriptors away from other VMs. */
 const MAX_CONNECTIONS = 64;
 
@@ -52,7 +53,7 @@ const MAX_CONNECTIONS = 64;
  * excepted, is ended before a byte is read.
  */
 export async function bindForRunner(path: string, runner: Runner, accept: (socket: Socket) => void): Promise<Server> {
-  checkSocketPath(path);
+  checkSocketPath(path, "use a shorter vm name or a shorter XDG_RUNTIME_DIR");
   await rm(path, { force: true });
   const server = createServer((socket) => {
     if (isFor(runner, socket)) accept(socket);

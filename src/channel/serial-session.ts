@@ -41,50 +41,69 @@ class SerialStream extends Duplex {
 
 /** Splits what comes in on `port` into sessions, one at a time, and gives each to `open`. */
 export function serveSessions(port: Socket, open: (stream: Duplex) => void): void {
-  let session: SerialStream | undefined;
-  let opening: Buffer | undefined;
+  const sessions = new Sessions(port, open);
+  port.on("data", (chunk: Buffer) => sessions.take(chunk));
+  port.once("close", () => sessions.end());
+}
 
-  const end = (): void => {
-    session?.push(null);
-    session?.destroy();
-    session = undefined;
-  };
+class Sessions {
+  readonly #port: Socket;
+  readonly #open: (stream: Duplex) => void;
+  #session: SerialStream | undefined;
+  /** What has come of an opening, its NUL first; undefined outside of one. */
+  #opening: Buffer | undefined;
 
-  const take = (bytes: Buffer): void => {
-    if (!session || bytes.length === 0) return;
-    if (session.readableLength + bytes.length > MAX_UNREAD) end();
-    else session.push(bytes);
-  };
+  constructor(port: Socket, open: (stream: Duplex) => void) {
+    this.#port = port;
+    this.#open = open;
+  }
 
-  port.on("data", (chunk: Buffer) => {
+  take(chunk: Buffer): void {
     for (let rest = chunk; rest.length > 0;) {
-      if (opening) {
-        const part = rest.subarray(0, OPENING_SIZE - opening.length);
-        // A NUL inside an opening begins another one; of several it is the last that can come to something.
-        const nul = part.lastIndexOf(0);
-        if (nul >= 0) {
-          opening = NUL;
-          rest = rest.subarray(nul + 1);
-          continue;
-        }
-        opening = Buffer.concat([opening, part]);
-        rest = rest.subarray(part.length);
-        if (opening.length < OPENING_SIZE) continue;
-        if (OPENING.test(opening.toString("latin1"))) {
-          session = new SerialStream(port);
-          send(port, opening);
-          open(session);
-        }
-        opening = undefined;
-        continue;
-      }
-      const nul = rest.indexOf(0);
-      take(Buffer.from(nul < 0 ? rest : rest.subarray(0, nul)));
-      if (nul < 0) return;
-      end();
-      opening = NUL;
-      rest = rest.subarray(nul + 1);
+      rest = this.#opening ? this.#takeOpening(this.#opening, rest) : this.#takeContent(rest);
     }
-  });
-  port.once("close", end);
+  }
+
+  end(): void {
+    this.#session?.push(null);
+    this.#session?.destroy();
+    this.#session = undefined;
+  }
+
+  /** What `rest` has of the opening is added to `before`; gives what is left. */
+  #takeOpening(before: Buffer, rest: Buffer): Buffer {
+    const part = rest.subarray(0, OPENING_SIZE - before.length);
+    // A NUL inside an opening begins another one; of several it is the last that can come to something.
+    const nul = part.lastIndexOf(0);
+    if (nul >= 0) {
+      this.#opening = NUL;
+      return rest.subarray(nul + 1);
+    }
+    const opening = Buffer.concat([before, part]);
+    this.#opening = opening.length < OPENING_SIZE ? opening : undefined;
+    if (opening.length === OPENING_SIZE && OPENING.test(opening.toString("latin1"))) this.#begin(opening);
+    return rest.subarray(part.length);
+  }
+
+  #begin(opening: Buffer): void {
+    this.#session = new SerialStream(this.#port);
+    send(this.#port, opening);
+    this.#open(this.#session);
+  }
+
+  /** What the session is told, up to the NUL that ends it; gives what is left. */
+  #takeContent(rest: Buffer): Buffer {
+    const nul = rest.indexOf(0);
+    this.#tell(Buffer.from(nul < 0 ? rest : rest.subarray(0, nul)));
+    if (nul < 0) return rest.subarray(rest.length);
+    this.end();
+    this.#opening = NUL;
+    return rest.subarray(nul + 1);
+  }
+
+  #tell(bytes: Buffer): void {
+    if (!this.#session || bytes.length === 0) return;
+    if (this.#session.readableLength + bytes.length > MAX_UNREAD) this.end();
+    else this.#session.push(bytes);
+  }
 }

@@ -2,7 +2,8 @@
 // HTTP for a daemon that listens on a network.
 import { isIP } from "node:net";
 import { HatchwayError } from "#error";
-import { MAX_SOCKET_PATH, sessionPlaces, systemPlaces } from "#places";
+import { sessionPlaces, systemPlaces } from "#places";
+import { checkSocketPath } from "#socket-path";
 
 /** Where a daemon may be. */
 export type Target = SocketTarget | NetworkTarget;
@@ -69,12 +70,7 @@ export function parseTarget(
 
 function target(sockets: readonly string[], startHint: string): SocketTarget {
   for (const path of sockets) {
-    const length = Buffer.byteLength(path);
-    if (length > MAX_SOCKET_PATH) {
-      throw new HatchwayError("invalid", `socket path "${path}" has ${length} bytes: at most ${MAX_SOCKET_PATH}`, {
-        hint: "choose a shorter XDG_RUNTIME_DIR, or connect with unix:///path/to.sock",
-      });
-    }
+    checkSocketPath(path, "choose a shorter XDG_RUNTIME_DIR, or connect with unix:///path/to.sock");
   }
   return { kind: "socket", sockets, startHint };
 }

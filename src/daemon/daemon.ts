@@ -1,6 +1,7 @@
 import { chmod, lchown, mkdir, readFile, rm } from "node:fs/promises";
 import type { Server } from "node:http";
 import type { Server as TlsServer } from "node:https";
+import { once } from "node:events";
 import { connect, type AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
 import { adminApp } from "#admin/app";
@@ -8,7 +9,6 @@ import { serveApi, unixCaller } from "#admin/serve";
 import type { TokenFile } from "#admin/tokens";
 import type { StatusBody } from "#api";
 import type { Caller } from "#caller";
-import { checkSocketPath } from "#channel/folder";
 import { readConfig } from "#daemon/config";
 import { NumberedGroups } from "#daemon/host-groups";
 import { listenNetwork, showAddress, type ListenAddress } from "#daemon/listen";
@@ -17,8 +17,9 @@ import { HostMachines } from "#daemon/machines";
 import { Delivery } from "#delivery";
 import { HatchwayError } from "#error";
 import { GuestServer } from "#guest/server";
-import { ownUid, privateDirectory } from "#host/files";
+import { errnoText, isErrno, ownUid, privateDirectory } from "#host/files";
 import type { Places } from "#places";
+import { checkSocketPath } from "#socket-path";
 import { openSqliteStore } from "#store/sqlite";
 import type { Store } from "#store";
 import type { Vault } from "#vault";
@@ -75,7 +76,7 @@ export class Daemon {
   async #open({ mode, places, onFatal, listen = [], tokens = [] }: DaemonOptions): Promise<void> {
     const { log } = this;
     const config = await readConfig(places.config);
-    checkSocketPath(places.socket);
+    checkSocketPath(places.socket, "choose a shorter XDG_RUNTIME_DIR");
     const store = await openSqliteStore(join(places.state, "store.db"), { create: true, onFatal });
     const vault = await openVaultOver(store, mode, places);
     this.#closers.push(() => vault.close());
@@ -153,23 +154,25 @@ async function openRuntime(mode: "system" | "session", runtime: string): Promise
 
 /** Another daemon, of another state directory, may serve on the same socket. */
 async function refuseSecond(socket: string): Promise<void> {
-  const answers = await new Promise<boolean>((resolve) => {
-    const probe = connect(socket);
-    probe.once("connect", () => {
-      probe.destroy();
-      resolve(true);
-    });
-    probe.once("error", () => resolve(false));
-  });
-  if (answers) throw new HatchwayError("locked", `another daemon serves on "${socket}"`);
-  await rm(socket, { force: true });
+  const probe = connect(socket);
+  try {
+    await once(probe, "connect");
+  } catch (cause) {
+    if (isErrno(cause, "ENOENT")) return;
+    // Nobody listens: it was left behind. Anything else, such as a queue that is full, is a daemon that lives.
+    if (isErrno(cause, "ECONNREFUSED")) return rm(socket, { force: true });
+    throw new HatchwayError("locked", `"${socket}" is in use: ${errnoText(cause)}`, { cause });
+  } finally {
+    probe.destroy();
+  }
+  throw new HatchwayError("locked", `another daemon serves on "${socket}"`);
 }
 
 async function listenAdmin(admin: Server, mode: "system" | "session", socket: string): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    admin.once("error", reject);
-    admin.listen(socket, resolve);
-  });
+  admin.listen(socket);
+  await once(admin, "listening");
+  // A connection that could not be accepted, for want of descriptors, is its own client's loss.
+  admin.on("error", () => undefined);
   const group = mode === "system" ? await groupId("hatchway") : undefined;
   if (group !== undefined) await lchown(socket, ownUid(), group);
   await chmod(socket, group === undefined ? 0o600 : 0o660);

@@ -1,10 +1,10 @@
-import { mkdir, rm } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import type { Server } from "node:http";
 import { dirname, join } from "node:path";
 import { runnerApp, runnerCaller } from "#admin/runner";
 import { serveApi } from "#admin/serve";
 import type { Accept, ChannelKind, Listener, LiveChannel } from "#channel";
-import { bindForRunner, checkSocketPath, closeFolder, closeServer, openFolder } from "#channel/folder";
+import { bindForRunner, closeFolder, closeServer, openFolder } from "#channel/folder";
 import { virtioSerial } from "#channel/virtio-serial";
 import { vsock } from "#channel/vsock";
 import type { Machines } from "#machines";
@@ -46,7 +46,6 @@ export class Endpoint {
   /** Binds all of them while the runner is locked out, then lets him in. Nothing stays bound if one fails. */
   static async open(directory: string, vm: Vm, parts: EndpointParts): Promise<Endpoint> {
     const { id, runner } = vm;
-    checkSocketPath(join(directory, "control.sock"));
     await mkdir(dirname(directory), { recursive: true });
     await closeFolder(directory);
     const closers: (() => Promise<void>)[] = [];
@@ -75,12 +74,6 @@ export class Endpoint {
 
   async close(): Promise<void> {
     for (const close of this.#closers) await close();
-  }
-
-  /** Closes, and takes the folder with all that is in it away. */
-  async remove(): Promise<void> {
-    await this.close();
-    await rm(this.directory, { recursive: true, force: true });
   }
 }
 

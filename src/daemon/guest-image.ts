@@ -3,6 +3,7 @@ import { chmod, copyFile, mkdir, readdir, rename, stat } from "node:fs/promises"
 import { dirname, join } from "node:path";
 import { HatchwayError } from "#error";
 import { ownUid } from "#host/files";
+import { Mutex } from "#mutex";
 import type { LaunchOptions, Runner } from "#vm";
 import type { Accelerator, MachineSpec } from "#vmm";
 import { minimalGuest, packedKernel } from "#vmm/guest";
@@ -27,13 +28,17 @@ export async function guestImage(launch: LaunchOptions, runner: Runner, runtime:
       hint: `build it with ${join(packageRoot(), "scripts/build-guest")}, or name a kernel with --kernel`,
     });
   }
-  const folder = runner.uid === ownUid() ? built : await readableCopy(built, join(runtime, "guest"));
+  const folder =
+    runner.uid === ownUid() ? built : await copying.run("guest", () => readableCopy(built, join(runtime, "guest")));
   return {
     probed: packedKernel(folder),
     files: (accelerator) => ({ ...minimalGuest(folder, accelerator), ...given }),
     own: initrd === undefined,
   };
 }
+
+/** One copy is made at a time: a second would write into files that the first has put in place. */
+const copying = new Mutex();
 
 /** A copy that every user can read: the clone itself may lie in somebody's home. */
 async function readableCopy(from: string, to: string): Promise<string> {

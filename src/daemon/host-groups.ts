@@ -5,6 +5,7 @@ import { hostUser } from "#host/users";
 import type { Machines, VmView, Wait } from "#machines";
 import type { Vault } from "#vault";
 import type { Runner } from "#vm";
+import { diskFormat } from "#vmm/disk";
 
 export interface HostGroupParts {
   vault: Vault;
@@ -50,8 +51,10 @@ export class NumberedGroups implements HostGroups {
     this.#names.add(hostname);
     this.#runners.add(runner.uid);
     const { grants, all, ...machine } = request;
-    const vm = { name: hostname, group: name, runner, launch: { ...group.launch, ...machine }, grants };
     try {
+      const { disk: path, ...launch } = { ...group.launch, ...machine };
+      const disk = path === undefined ? {} : { disk: { path, format: await diskFormat(path) } };
+      const vm = { name: hostname, group: name, runner, launch: { ...launch, ...disk }, grants };
       return await machines.create(caller, all === true ? { ...vm, all } : vm, true, wait);
     } finally {
       this.#names.delete(hostname);

@@ -1,10 +1,11 @@
-import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Accept } from "#channel";
 import type { Caller } from "#caller";
+import { removeFolder } from "#channel/folder";
 import type { Delivery } from "#delivery";
 import { HatchwayError } from "#error";
 import type { Machines, VmView, Wait } from "#machines";
+import { Mutex } from "#mutex";
 import type { Vault, VmRequest } from "#vault";
 import { isSynced, type Convergence, type Vm } from "#vm";
 import type { Machine } from "#vmm";
@@ -26,14 +27,15 @@ export interface MachinesParts {
 
 /** Lines of the console that a failed start shows. */
 const LAST_LINES = 12;
-/** Milliseconds for a machine to end that is to be removed. */
-const REMOVE_GRACE = 0;
 
 /** The VMs of this host: for each an endpoint, and a process if Hatchway started it. */
 export class HostMachines implements Machines {
   readonly #parts: MachinesParts;
   readonly #endpoints = new Map<string, Endpoint>();
   readonly #processes: Processes;
+  /** By a VM's name: it is made, started, stopped and removed by one at a time. */
+  readonly #lifecycle = new Mutex();
+  #closed = false;
 
   constructor(parts: MachinesParts) {
     this.#parts = parts;
@@ -51,20 +53,22 @@ export class HostMachines implements Machines {
     });
   }
 
-  /** Binds the sockets of every VM that is known, and finds those that run. */
+  /** Binds the sockets of every VM that is known, and then finds those that run, all at once: one may not answer. */
   async open(): Promise<void> {
-    for (const vm of await this.#parts.vault.vms(this.#parts.self)) {
+    const vms = await this.#parts.vault.vms(this.#parts.self);
+    for (const vm of vms) {
       try {
         await this.#open(vm);
-        await this.#processes.find(vm, this.#directory(vm));
       } catch (error) {
         // One VM whose sockets cannot be bound must not keep the others from theirs.
         this.#parts.log.report(error);
       }
     }
+    await Promise.all(vms.map((vm) => this.#processes.find(vm, this.#directory(vm))));
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     this.#processes.detach();
     for (const endpoint of this.#endpoints.values()) await endpoint.close();
     this.#endpoints.clear();
@@ -72,38 +76,43 @@ export class HostMachines implements Machines {
 
   async create(caller: Caller, request: VmRequest, start: boolean, wait?: Wait): Promise<VmView> {
     if (start) this.#checkRunner(request);
-    const vm = await this.#parts.vault.createVm(caller, request);
+    const { vm, machine } = await this.#lifecycle.run(request.name, () => this.#make(caller, request, start));
     try {
-      await this.#open(vm);
-      if (start) await this.#start(caller, vm, wait);
+      if (machine && wait) await this.#wait(caller, vm, wait, machine);
       return await this.#view(caller, vm);
     } catch (error) {
-      const words = await this.#lastWords(vm);
-      await this.#discard(vm);
-      await this.#parts.vault.removeVm(this.#parts.self, vm.name);
-      throw withHint(error, words);
+      // A machine goes on when the daemon ends; whoever waited for its guest is told that nobody knows.
+      if (this.#closed) throw error;
+      throw await this.#lifecycle.run(vm.name, () => this.#undo(vm, error));
     }
   }
 
   async remove(caller: Caller, name: string): Promise<void> {
-    const vm = await this.#parts.vault.vm(caller, name);
-    // Its grants go first, so that nothing is disclosed to what is about to end.
-    await this.#parts.vault.removeVm(caller, name);
-    await this.#discard(vm);
+    await this.#lifecycle.run(name, async () => {
+      const vm = await this.#parts.vault.vm(caller, name);
+      // Its grants go first, so that nothing is disclosed to what is about to end.
+      await this.#parts.vault.removeVm(caller, name);
+      await this.#discard(vm);
+    });
   }
 
   async start(caller: Caller, name: string, wait?: Wait): Promise<VmView> {
-    const vm = await this.#parts.vault.admit(caller, "vm.start", name);
-    await this.#start(caller, vm, wait);
+    const { vm, machine } = await this.#lifecycle.run(name, async () => {
+      const admitted = await this.#parts.vault.admit(caller, "vm.start", name);
+      return { vm: admitted, machine: await this.#launch(admitted) };
+    });
+    if (wait) await this.#wait(caller, vm, wait, machine);
     return this.#view(caller, vm);
   }
 
   async stop(caller: Caller, name: string, grace: number): Promise<VmView> {
-    const vm = await this.#parts.vault.admit(caller, "vm.stop", name);
-    const machine = this.#processes.machine(vm.id);
-    if (!machine) throw new HatchwayError("conflict", `vm "${name}" is not running`);
-    await machine.stop(grace);
-    return this.#view(caller, vm);
+    return this.#lifecycle.run(name, async () => {
+      const vm = await this.#parts.vault.admit(caller, "vm.stop", name);
+      const machine = this.#processes.machine(vm.id);
+      if (!machine) throw new HatchwayError("conflict", `vm "${name}" is not running`);
+      await machine.stop(grace);
+      return this.#view(caller, vm);
+    });
   }
 
   async view(caller: Caller, name: string, wait?: Wait): Promise<VmView> {
@@ -114,7 +123,16 @@ export class HostMachines implements Machines {
 
   async views(caller: Caller): Promise<VmView[]> {
     const vms = await this.#parts.vault.vms(caller);
-    return Promise.all(vms.map((vm) => this.#view(caller, vm)));
+    const views = await Promise.all(
+      vms.map((vm) =>
+        this.#view(caller, vm).catch((error: unknown) => {
+          // It was removed since the list was made.
+          if (error instanceof HatchwayError && error.code === "not-found") return undefined;
+          throw error;
+        }),
+      ),
+    );
+    return views.filter((view) => view !== undefined);
   }
 
   async console(caller: Caller, name: string, lines: number): Promise<string> {
@@ -133,6 +151,27 @@ export class HostMachines implements Machines {
     return this.#endpoint(vm).console.follow(lines, signal);
   }
 
+  async #make(caller: Caller, request: VmRequest, start: boolean): Promise<{ vm: Vm; machine: Machine | undefined }> {
+    const vm = await this.#parts.vault.createVm(caller, request);
+    try {
+      await this.#open(vm);
+      return { vm, machine: start ? await this.#launch(vm) : undefined };
+    } catch (error) {
+      throw await this.#undo(vm, error);
+    }
+  }
+
+  /** Takes away what was made of `vm`, unless somebody did so meanwhile; gives the error with its last words. */
+  async #undo(vm: Vm, error: unknown): Promise<unknown> {
+    const { vault, self } = this.#parts;
+    const known = await vault.vms(self);
+    if (!known.some(({ id }) => id === vm.id)) return error;
+    const words = await this.#lastWords(vm);
+    await vault.removeVm(self, vm.name);
+    await this.#discard(vm);
+    return withHint(error, words);
+  }
+
   async #open(vm: Vm): Promise<void> {
     const { vault, accept, log } = this.#parts;
     const endpoint = await Endpoint.open(this.#directory(vm), vm, {
@@ -144,11 +183,10 @@ export class HostMachines implements Machines {
     this.#endpoints.set(vm.id, endpoint);
   }
 
-  async #start(caller: Caller, vm: Vm, wait: Wait | undefined): Promise<void> {
+  async #launch(vm: Vm): Promise<Machine> {
     const { channels, directory } = this.#endpoint(vm);
     const serial = channels.find(({ kind }) => kind === "virtio-serial")?.path ?? join(directory, "serial.sock");
-    const machine = await this.#processes.launch(vm, directory, { serial, console: join(directory, "console.sock") });
-    if (wait) await this.#wait(caller, vm, wait, machine);
+    return this.#processes.launch(vm, directory, { serial, console: join(directory, "console.sock") });
   }
 
   /** Waits for the guest's word, or for the end of its machine, whichever comes first. */
@@ -159,7 +197,8 @@ export class HostMachines implements Machines {
       throw new HatchwayError("unavailable", `vm "${vm.name}" ended before it had its secrets: ${how.detail}`);
     });
     const enough = wait.until === "agent" ? hasAnswered : isSynced;
-    const converged = this.#parts.delivery.converged(caller, vm.id, wait.timeout, ended.signal, enough);
+    const signal = wait.signal ? AbortSignal.any([ended.signal, wait.signal]) : ended.signal;
+    const converged = this.#parts.delivery.converged(caller, vm.id, wait.timeout, signal, enough);
     try {
       await Promise.race(exit ? [exit, converged] : [converged]);
     } catch (error) {
@@ -188,17 +227,21 @@ export class HostMachines implements Machines {
 
   /** Ends the process and takes the folder away; a VM that is not quite there is no fault. */
   async #discard(vm: Vm): Promise<void> {
-    const machine: Machine | undefined = this.#processes.machine(vm.id);
-    if (machine) await machine.stop(REMOVE_GRACE);
-    this.#processes.forget(vm.id);
+    await this.#processes.end(vm.id);
     this.#parts.disconnect(vm.id);
     await this.#endpoints.get(vm.id)?.close();
     this.#endpoints.delete(vm.id);
-    await rm(this.#directory(vm), { recursive: true, force: true });
+    await removeFolder(this.#directory(vm));
   }
 
   async #lastWords(vm: Vm): Promise<string[]> {
-    return (await this.#endpoints.get(vm.id)?.console.tail(LAST_LINES)) ?? [];
+    try {
+      return (await this.#endpoints.get(vm.id)?.console.tail(LAST_LINES)) ?? [];
+    } catch (error) {
+      // They would only have explained the error that is on its way out.
+      this.#parts.log.report(error);
+      return [];
+    }
   }
 
   #endpoint(vm: Vm): Endpoint {

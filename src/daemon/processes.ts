@@ -4,10 +4,10 @@ import { hostUser } from "#host/users";
 import type { MachineState } from "#machines";
 import type { Vm } from "#vm";
 import type { Accelerator, Machine, MachineExit, MachineSpec } from "#vmm";
-import { diskFormat } from "#vmm/disk";
 import { AcceleratorChoice } from "#vmm/kvm";
 import { qemu } from "#vmm/machine";
 import { shellSocket } from "#vmm/paths";
+import { isAlive, signalProcess } from "#vmm/process";
 import { guestImage } from "#daemon/guest-image";
 import { ProcessRecords } from "#daemon/process-records";
 
@@ -33,6 +33,8 @@ export class Processes {
   readonly #choice: AcceleratorChoice;
   readonly #running = new Map<string, Running>();
   readonly #ended = new Map<string, MachineState>();
+  /** Boots that the witness is being told of, and whether there was another meanwhile. */
+  readonly #boots = new Map<string, "being told" | "again">();
 
   /** `runtime`: the daemon's folder on tmpfs. */
   constructor(runtime: string, witness: Witness) {
@@ -67,6 +69,7 @@ export class Processes {
         hint: "start it with the tool that runs it, or use: hatchway vm launch",
       });
     }
+    await this.#refuseSecond(vm);
     const image = await guestImage(vm.launch, vm.runner, this.#runtime);
     const { disk, memoryMiB, cpus, append } = vm.launch;
     const user = await hostUser(vm.runner.uid);
@@ -77,7 +80,7 @@ export class Processes {
       directory,
       runner,
       ...image.files(accelerator),
-      ...(disk !== undefined && { disk: { path: disk, format: await diskFormat(disk) } }),
+      ...(disk && { disk }),
       memoryMiB,
       cpus,
       ...(append !== undefined && { append }),
@@ -87,16 +90,22 @@ export class Processes {
     };
     await this.#witness.booted(vm);
     const machine = await qemu.launch(spec, accelerator);
-    await this.#records.write(vm.id, { process: machine.process, accelerator, shell: spec.shell });
     this.#watch(vm, { machine, accelerator, shell: spec.shell });
+    try {
+      await this.#records.write(vm.id, { process: machine.process, accelerator, shell: spec.shell });
+    } catch (error) {
+      // A machine that no later daemon would find.
+      await machine.kill();
+      throw error;
+    }
     return machine;
   }
 
   /** Finds the process that an earlier daemon launched. */
   async find(vm: Vm, directory: string): Promise<void> {
-    const record = await this.#records.read(vm.id);
-    if (!record) return;
     try {
+      const record = await this.#records.read(vm.id);
+      if (!record) return;
       const machine = await qemu.attach({ name: vm.name, directory }, record.process);
       if (machine) this.#watch(vm, { machine, accelerator: record.accelerator, shell: record.shell });
       else {
@@ -109,7 +118,12 @@ export class Processes {
     }
   }
 
-  forget(vmId: string): void {
+  /** Ends the VM's process, if it has one, and forgets it. */
+  async end(vmId: string): Promise<void> {
+    await this.machine(vmId)?.stop(0);
+    const left = await this.#records.read(vmId);
+    if (left) signalProcess(left.process, "SIGKILL");
+    await this.#records.forget(vmId);
     this.#ended.delete(vmId);
   }
 
@@ -118,18 +132,38 @@ export class Processes {
     for (const { machine } of this.#running.values()) machine.detach();
   }
 
+  /** A process that was found and did not answer still has the VM's disk and sockets. */
+  async #refuseSecond(vm: Vm): Promise<void> {
+    const left = await this.#records.read(vm.id);
+    if (!left || !isAlive(left.process)) return;
+    const { pid } = left.process;
+    throw new HatchwayError("conflict", `vm "${vm.name}" still is process ${pid}, whose monitor does not answer`, {
+      hint: `end it with: kill ${pid}`,
+    });
+  }
+
   #watch(vm: Vm, running: Running): void {
     this.#running.set(vm.id, running);
     this.#ended.delete(vm.id);
     running.machine.on("reset", () => void this.#booted(vm));
-    running.machine.on("exit", (exit) => void this.#exited(vm, exit));
+    // Not the event: the machine may have ended by now.
+    void running.machine.exited.then((exit) => this.#exited(vm, exit));
   }
 
+  /** Tells the witness of boots, of many that come while it is being told as of one: a guest may do nothing else. */
   async #booted(vm: Vm): Promise<void> {
+    const told = this.#boots.get(vm.id);
+    this.#boots.set(vm.id, told === undefined ? "being told" : "again");
+    if (told !== undefined) return;
     try {
-      await this.#witness.booted(vm);
+      do {
+        this.#boots.set(vm.id, "being told");
+        await this.#witness.booted(vm);
+      } while (this.#boots.get(vm.id) === "again");
     } catch (error) {
       this.#witness.report(error);
+    } finally {
+      this.#boots.delete(vm.id);
     }
   }
 

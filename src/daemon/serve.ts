@@ -40,9 +40,13 @@ export async function serve(options: ServeOptions): Promise<number> {
   const fatal = await ended;
   if (fatal) daemon.log.report(fatal);
   else daemon.log.write("stopping; running VMs go on");
-  await daemon.close();
-  if (fatal) throw fatal;
-  return 0;
+  if (!fatal) {
+    await daemon.close();
+    return 0;
+  }
+  // What has failed cannot be closed in order either; why is known.
+  await Promise.allSettled([daemon.close()]);
+  throw fatal;
 }
 
 /** `--listen` and `--token-file`, as the configuration has such; the token is called by its flag. */

@@ -2,6 +2,7 @@ import { createServer, STATUS_CODES, type IncomingMessage, type Server, type Ser
 import type { Duplex } from "node:stream";
 import type { GuestIdentity } from "#channel";
 import { HatchwayError, httpStatus, toHatchwayError } from "#error";
+import { OneAtATime } from "#pipelining";
 import { route, type GuestRequest, type Parts } from "#guest/routes";
 
 /** Connections of one VM at a time, at most. */
@@ -20,6 +21,7 @@ export class GuestServer {
   readonly #http: Server;
   readonly #identities = new WeakMap<Duplex, GuestIdentity>();
   readonly #streams = new Map<string, Set<Duplex>>();
+  readonly #oneAtATime = new OneAtATime();
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -32,7 +34,9 @@ export class GuestServer {
       insecureHTTPParser: false,
       requireHostHeader: true,
     });
-    this.#http.on("request", (request, response) => void this.#serve(request, response));
+    this.#http.on("request", (request, response) => {
+      if (this.#oneAtATime.admits(request, response)) void this.#serve(request, response);
+    });
     this.#http.on("clientError", (error: NodeJS.ErrnoException, stream) => refuse(stream, error));
     // Both would otherwise be answered by Node: neither has a place here.
     this.#http.on("connect", (_request, stream: Duplex) => stream.destroy());

@@ -5,6 +5,7 @@ import { authorise, type Operation, type Policy } from "#vault/authorise";
 
 const operations = [
   "admin.enter",
+  "daemon.logs",
   "secret.create",
   "secret.update",
   "secret.set",
@@ -38,7 +39,7 @@ const runner: Caller = { kind: "runner", uid: 65534, vmId: "a" };
 
 function verdict(policy: Policy, caller: Caller, operation: Operation, vmId?: string): string {
   try {
-    authorise(policy, caller, operation, vmId);
+    authorise(policy, caller, operation, vmId === undefined ? {} : { vmId, vm: "web-1" });
     return "yes";
   } catch (error) {
     if (error instanceof HatchwayError) return error.code;

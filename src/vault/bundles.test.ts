@@ -1,6 +1,7 @@
 import { describe, test } from "vitest";
 import type { Bundle } from "#bundle";
 import { encodeManifest } from "#protocol/manifest";
+import type { Change, Store } from "#store";
 import { Faults } from "#store/memory";
 import { admin, guest, refusal, TestVault } from "#test/kit/vault";
 
@@ -234,5 +235,50 @@ describe("who watches is told", () => {
     expect(await all(() => made.set("x", "1"))).toContain(undefined);
     stop();
     expect(await all(() => made.set("x", "2"))).toEqual([]);
+  });
+});
+
+describe("what is changed while something else is under way", () => {
+  test("a value that comes while its secret is attached reaches the vm", async ({ expect }) => {
+    let between: (() => Promise<void>) | undefined;
+    /** Does `between` when a value is about to be committed. */
+    const around = (store: Store): Store =>
+      new Proxy(store, {
+        get(target, name) {
+          const value: unknown = Reflect.get(target, name, target);
+          if (name !== "commit") return typeof value === "function" ? (value.bind(target) as unknown) : value;
+          return async (change: Change) => {
+            const now = change.put.some(({ key }) => key.startsWith("value:")) ? between : undefined;
+            if (now) between = undefined;
+            await now?.();
+            return target.commit(change);
+          };
+        },
+      });
+    await using made = await TestVault.open({ around });
+    await made.set("db", "1");
+    const { id } = await made.vm("a");
+    between = async () => {
+      await made.vault.attach(admin, "a", [{ secret: "db", change: {} }]);
+      expect(await made.seen(id, "db")).toBe("1");
+    };
+    await made.set("db", "2");
+    expect(await made.seen(id, "db")).toBe("2");
+  });
+
+  test("what was detached leaves no more, though it was asked for before", async ({ expect }) => {
+    await using made = await TestVault.open();
+    await made.set("db", "1");
+    await made.set("web", "1");
+    const { id } = await made.vm("a", "db", "web");
+    const bundle = await resolve(made, id);
+    const [db, web] = bundle.manifest.entries;
+    const open = await bundle.disclose(bundle.manifest.entries);
+    await made.vault.detach(admin, "a", "db");
+    if (!db || !web) throw new Error("the bundle lacks an entry");
+    expect(await refusal(open(db))).toBe("conflict");
+    expect(await refusal(open(web))).toBe("done");
+    await made.vault.removeVm(admin, "a");
+    expect(await refusal(open(web))).toBe("not-found");
   });
 });

@@ -5,6 +5,7 @@ import { HatchwayError } from "#error";
 import { mergeDelivery, type Grant } from "#grant";
 import { checkEntries, encodeManifest, type Manifest, type ManifestEntry } from "#protocol/manifest";
 import { DEFAULT_MOUNT_ROOT } from "#protocol/names";
+import type { Subject } from "#vault/authorise";
 import { checkDelivery, manifestEntry } from "#vault/delivery";
 import type { Gate } from "#vault/gate";
 import type { Ledgers } from "#vault/ledgers";
@@ -78,14 +79,23 @@ export class Bundles {
 
   /** Refuses a changed secret that would not fit together with what else a VM has. */
   async checkWith(vmId: string, changed: SecretRecord): Promise<void> {
-    const { vmName, entries, grants } = await this.#read(vmId, changed);
+    const read = await this.#read(vmId, changed);
+    if (!read) return;
+    const { vmName, entries, grants } = read;
     const grant = grants.find(({ secretId }) => secretId === changed.id);
     if (grant) checkDelivery(changed, mergeDelivery(changed.delivery, grant.change));
     this.check(vmName, entries);
   }
 
+  /** A VM with its name, which roles go by; a guest and a runner are bound to the id. */
+  async subject(caller: Caller, vmId: string): Promise<Subject> {
+    if (caller.kind === "vm" || caller.kind === "runner") return { vmId };
+    const stored = await this.#rows.get<GrantsRecord>(`grants:${vmId}`);
+    return { vmId, ...(stored && { vm: stored.record.vmName }) };
+  }
+
   async resolve(caller: Caller, vmId: string): Promise<Bundle> {
-    return this.#gate.read(caller, "bundle.resolve", { vmId }, async () => {
+    return this.#gate.read(caller, "bundle.resolve", await this.subject(caller, vmId), async () => {
       const resolution = this.#cache.get(vmId) ?? (await this.#resolve(vmId));
       const { manifest, ledger, secrets } = resolution;
       return {
@@ -101,6 +111,7 @@ export class Bundles {
   async #resolve(vmId: string): Promise<Resolution> {
     const before = this.#changes;
     const resolved = await this.#read(vmId);
+    if (!resolved) throw new HatchwayError("not-found", "there is no such vm any more");
     const { vmName, entries, secrets } = resolved;
     const manifest: Manifest = { format: 1, vm: vmName, revision: "", mountRoot: DEFAULT_MOUNT_ROOT, entries };
     const digest = createHash("sha256").update(encodeManifest(manifest)).digest("hex");
@@ -109,14 +120,23 @@ export class Bundles {
     );
     manifest.revision = this.#ledgers.encodeRevision(ledger);
     const resolution = { ...resolved, vmId, manifest, ledger };
-    if (before === this.#changes && this.#cache.size < CACHED) this.#cache.set(vmId, resolution);
+    if (before === this.#changes) this.#keep(vmId, resolution);
     return resolution;
   }
 
-  /** `changed` stands in for the secret of its id. */
-  async #read(vmId: string, changed?: SecretRecord): Promise<Resolved> {
+  #keep(vmId: string, resolution: Resolution): void {
+    this.#cache.set(vmId, resolution);
+    if (this.#cache.size <= CACHED) return;
+    for (const oldest of this.#cache.keys()) {
+      this.#cache.delete(oldest);
+      break;
+    }
+  }
+
+  /** `changed` stands in for the secret of its id. Undefined when the VM is gone. */
+  async #read(vmId: string, changed?: SecretRecord): Promise<Resolved | undefined> {
     const stored = await this.#rows.get<GrantsRecord>(`grants:${vmId}`);
-    if (!stored) throw new HatchwayError("not-found", "there is no such vm any more");
+    if (!stored) return undefined;
     const { vmName, grants } = stored.record;
     const sorted = grants.toSorted((a, b) => (a.secretName < b.secretName ? -1 : 1));
     return { vmName, grants: sorted, ...(await this.secretsOf(sorted, changed)) };
@@ -144,10 +164,12 @@ export class Bundles {
 
   async #disclose(
     caller: Caller,
-    { vmId, vmName, ledger, secrets, entries }: Resolution,
+    resolution: Resolution,
     leaving: readonly ManifestEntry[],
   ): Promise<(entry: ManifestEntry) => Promise<Buffer>> {
+    const { vmId, vmName, ledger, secrets, entries } = resolution;
     const subjects = leaving.map(({ name, version }) => ({ secret: name, version, vm: vmName }));
+    await this.#ledgers.allowDisclosure(vmId, leaving.length);
     await this.#gate.disclose(caller, vmId, subjects);
     if (caller.kind === "vm") await this.#ledgers.disclosed(vmId, ledger.generation, ledger.counter);
     const secretOf = new Map(entries.map((entry, at) => [entry, secrets[at]]));
@@ -156,10 +178,25 @@ export class Bundles {
       const secret = secretOf.get(entry);
       if (!secret || !allowed.has(entry)) throw new HatchwayError("internal", "an entry that was not disclosed");
       const value = await this.#value(secret);
-      if (value.length === entry.size) return value;
-      value.fill(0);
-      throw new HatchwayError("corrupt", `the value of secret "${entry.name}" is not as long as its record says`);
+      try {
+        if (value.length !== entry.size) {
+          throw new HatchwayError("corrupt", `the value of secret "${entry.name}" is not as long as its record says`);
+        }
+        await this.#checkGranted(secret, resolution);
+        return value;
+      } catch (error) {
+        value.fill(0);
+        throw error;
+      }
     };
+  }
+
+  /** A slow reader takes its time: what was taken back meanwhile, and acknowledged, leaves no more. */
+  async #checkGranted(secret: SecretRecord, asked: Resolution): Promise<void> {
+    const { vmId } = asked;
+    const now = this.#cache.get(vmId) ?? (await this.#resolve(vmId));
+    if (now === asked || now.secrets.some(({ id }) => id === secret.id)) return;
+    throw new HatchwayError("conflict", `secret "${secret.name}" was taken back while it was on its way`);
   }
 
   /** Who is slow may ask for a value that is gone by now; it is missing only if its secret still names it. */

@@ -2,7 +2,7 @@ import { readFile, truncate, writeFile } from "node:fs/promises";
 import { describe, test, vi } from "vitest";
 import { HatchwayError } from "#error";
 import { Faults } from "#store/memory";
-import type { Store } from "#store";
+import type { Change, CommitResult, Store } from "#store";
 import { admin, guest, refusal, TestVault } from "#test/kit/vault";
 
 const line = (entry: object): string =>
@@ -168,6 +168,84 @@ describe("when the store does not say whether it was done", () => {
     expect((await made.set("db", "one")).created).toBe(true);
     expect(asked).toBe(3);
   });
+});
+
+/** A store that loses track of one detach: it says "unknown", and does it when it is told to. */
+class LateStore {
+  armed = false;
+  #late: (() => Promise<unknown>) | undefined;
+
+  around(store: Store): Store {
+    return new Proxy(store, {
+      get: (target, name) => {
+        if (name === "commit") return (change: Change) => this.#commit(target, change);
+        if (name === "committed") return (opId: string) => this.#committed(target, opId);
+        const value: unknown = Reflect.get(target, name, target);
+        return typeof value === "function" ? (value.bind(target) as unknown) : value;
+      },
+    });
+  }
+
+  async #commit(store: Store, change: Change): Promise<CommitResult> {
+    if (!this.armed) return store.commit(change);
+    this.armed = false;
+    this.#late = () => store.commit(change);
+    return { outcome: "unknown" };
+  }
+
+  async #committed(store: Store, opId: string): Promise<number | undefined> {
+    if (this.#late) throw new HatchwayError("unavailable", "under way");
+    return store.committed(opId);
+  }
+
+  async act(): Promise<void> {
+    const late = this.#late;
+    this.#late = undefined;
+    await late?.();
+  }
+}
+
+test("a change that is made after it was given up holds, and has its outcome then", async ({ expect }) => {
+  const late = new LateStore();
+  await using made = await TestVault.open({ around: (store) => late.around(store) });
+  await made.set("db", "one");
+  const { id } = await made.vm("web", "db");
+  expect(await made.seen(id, "db")).toBe("one");
+  vi.useFakeTimers({ toFake: ["setTimeout", "Date"] });
+  try {
+    late.armed = true;
+    const refused = refusal(made.vault.detach(admin, "web", "db"));
+    const codes: string[] = [];
+    void refused.then((code) => codes.push(code));
+    while (codes.length === 0) {
+      await vi.advanceTimersByTimeAsync(100);
+      await new Promise(setImmediate);
+    }
+    expect(codes).toEqual(["unavailable"]);
+  } finally {
+    vi.useRealTimers();
+  }
+  expect(await made.seen(id, "db")).toBe("one");
+  await late.act();
+  expect(await made.seen(id, "db")).toBeUndefined();
+  await made.set("db", "two");
+  expect((await made.audit()).map(line).slice(-3)).toEqual([
+    "{phase:outcome,op:grant.detach,secret:db,vm:web,outcome:ok}",
+    "{phase:intent,op:secret.set,secret:db}",
+    "{phase:outcome,op:secret.set,secret:db,version:2,outcome:ok}",
+  ]);
+});
+
+test("changes of one VM, and of one secret, that come at once are all made", async ({ expect }) => {
+  await using made = await TestVault.open({ store: "sqlite" });
+  const names = Array.from({ length: 30 }, (_, at) => `s${at}`);
+  await Promise.all(names.map((name) => made.set(name, "1")));
+  const { id } = await made.vm("web");
+  await Promise.all(names.map((name) => made.vault.attach(admin, "web", [{ secret: name, change: {} }])));
+  await Promise.all(names.map(() => made.set("s0", "again")));
+  expect((await made.vault.grants(admin, "web")).length).toBe(30);
+  expect((await made.vault.secret(admin, "s0")).version).toBe(31);
+  expect((await made.vault.resolve(guest(id), id)).manifest.entries.length).toBe(30);
 });
 
 describe("at start", () => {

@@ -1,18 +1,12 @@
 import { randomUUID } from "node:crypto";
 import { describeCaller, type Caller } from "#caller";
 import { HatchwayError, toHatchwayError } from "#error";
+import { Mutex } from "#mutex";
+import type { Scope } from "#role";
 import type { Change, Store } from "#store";
 import type { Audit, AuditAnchor, AuditFields } from "#vault/audit";
-import { authorise, type Operation, type Policy } from "#vault/authorise";
+import { authorise, refusalOf, scopes, type Operation, type Policy, type Subject } from "#vault/authorise";
 import type { Rows } from "#vault/rows";
-
-/** What an operation is about, for the authorisation and the audit. */
-export interface Subject {
-  secret?: string;
-  vm?: string;
-  vmId?: string;
-  version?: number;
-}
 
 export type Writes = Partial<Pick<Change, "expect" | "put" | "delete">>;
 
@@ -28,6 +22,10 @@ export class Gate {
   readonly #rows: Rows;
   readonly #audit: Audit;
   readonly #policy: Policy;
+  /** What changes the same secret or VM: side by side most of it would only meet each other, and try again in vain. */
+  readonly #oneByOne = new Mutex();
+  /** Operations whose fate the store did not tell in time. Their intents stay open, for `#learn` or for start-up. */
+  readonly #uncertain = new Map<string, AuditFields | undefined>();
 
   constructor(store: Store, rows: Rows, audit: Audit, policy: Policy) {
     this.#store = store;
@@ -49,6 +47,20 @@ export class Gate {
     if ((await this.#store.revision()) > 0) await this.keep({ put: [this.#rows.putBlind(HEAD, this.#audit.anchor)] });
   }
 
+  /** Whether an operation would be allowed: for lists, of which everybody sees his part. Leaves no line. */
+  may(caller: Caller, operation: Operation, subject: Subject): boolean {
+    return this.refusal(caller, operation, subject) === undefined;
+  }
+
+  /** Why an operation would not be allowed. Leaves no line. */
+  refusal(caller: Caller, operation: Operation, subject: Subject): HatchwayError | undefined {
+    return refusalOf(this.#policy, caller, operation, subject);
+  }
+
+  scopes(caller: Caller): readonly Scope[] {
+    return scopes(this.#policy, caller);
+  }
+
   /** An operation that changes nothing and discloses no value. Only a refusal leaves a line. */
   async read<T>(caller: Caller, operation: Operation, subject: Subject, act: () => Promise<T>): Promise<T> {
     await this.#authorise(caller, operation, subject);
@@ -67,14 +79,18 @@ export class Gate {
     act: (commit: (writes: Writes) => Promise<void>) => Promise<{ result: T; subject?: Subject }>,
   ): Promise<T> {
     await this.#authorise(caller, operation, subject);
+    await this.#learn();
     const fields = auditFields(caller, operation, randomUUID(), subject);
     await this.#audit.intent(fields, true);
     try {
-      const done = await this.retry(() => act((writes) => this.#commit(fields.opId, writes)));
+      const done = await this.#oneByOne.run(keyOf(subject), () =>
+        this.retry(() => act((writes) => this.#commit(fields.opId, writes))),
+      );
       await this.#audit.outcome({ ...fields, ...auditSubject(done.subject), outcome: "ok" });
       return done.result;
     } catch (error) {
-      await this.#audit.outcome({ ...fields, outcome: toHatchwayError(error).code });
+      if (this.#uncertain.has(fields.opId)) this.#uncertain.set(fields.opId, fields);
+      else await this.#audit.outcome({ ...fields, outcome: toHatchwayError(error).code });
       throw error;
     }
   }
@@ -109,7 +125,7 @@ export class Gate {
 
   async #authorise(caller: Caller, operation: Operation, subject: Subject): Promise<void> {
     try {
-      authorise(this.#policy, caller, operation, subject.vmId);
+      authorise(this.#policy, caller, operation, subject);
     } catch (error) {
       const fields = auditFields(caller, operation, randomUUID(), subject);
       await this.#audit.record([{ ...fields, outcome: toHatchwayError(error).code }], false);
@@ -141,31 +157,54 @@ export class Gate {
     if (result.outcome === "conflict") {
       throw new HatchwayError("conflict", "somebody else changed it meanwhile", { hint: "try again" });
     }
-    if (!(await this.#becameKnown(opId))) {
+    const fate = await this.#fateOf(opId);
+    if (fate === "open") this.#uncertain.set(opId, undefined);
+    if (fate !== "done") {
       throw new HatchwayError("unavailable", "the store does not say whether the change was made", {
         hint: "look at the secret or vm, then try again",
       });
     }
   }
 
-  async #becameKnown(opId: string): Promise<boolean> {
+  /** Whether a commit that was given up may become visible yet, at any change of the store. */
+  get isUncertain(): boolean {
+    return this.#uncertain.size > 0;
+  }
+
+  /** Writes the outcomes of operations that were given up while nobody knew of them, as far as it is known now. */
+  async #learn(): Promise<void> {
+    for (const [opId, fields] of this.#uncertain) {
+      const fate = await fateOf(this.#store, opId);
+      if (fate === "open" || !fields) continue;
+      this.#uncertain.delete(opId);
+      await this.#audit.outcome({ ...fields, outcome: fate === "done" ? "ok" : "not-done" });
+    }
+  }
+
+  async #fateOf(opId: string): Promise<Fate> {
     const deadline = Date.now() + UNKNOWN_DEADLINE;
-    while (Date.now() < deadline) {
-      if (await isCommitted(this.#store, opId)) return true;
+    for (;;) {
+      const fate = await fateOf(this.#store, opId);
+      if (fate === "done" || Date.now() >= deadline) return fate;
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
-    return false;
   }
 }
 
-/** As far as it is known now: an operation that is still under way may be committed yet. */
-async function isCommitted(store: Store, opId: string): Promise<boolean> {
+/** What became of a commit; one that is under way still may be done yet. */
+type Fate = "done" | "not-done" | "open";
+
+async function fateOf(store: Store, opId: string): Promise<Fate> {
   try {
-    return (await store.committed(opId)) !== undefined;
+    return (await store.committed(opId)) === undefined ? "not-done" : "done";
   } catch (error) {
-    if (error instanceof HatchwayError && error.code === "unavailable") return false;
+    if (error instanceof HatchwayError && error.code === "unavailable") return "open";
     throw error;
   }
+}
+
+function keyOf({ vm, vmId, secret }: Subject): string {
+  return vm ?? vmId ?? `secret ${secret ?? ""}`;
 }
 
 function auditFields(caller: Caller, op: Operation, opId: string, subject: Subject): AuditFields {

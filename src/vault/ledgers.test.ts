@@ -230,3 +230,40 @@ test("when a guest last asked is known", async ({ expect }) => {
   await made.vault.resolve(guest(id), id);
   expect((await state(made, id)).lastContact).toBeGreaterThanOrEqual(before);
 });
+
+describe("a guest that does the same in a loop", () => {
+  test("makes the audit grow only so far, and raises an alarm", async ({ expect }) => {
+    await using made = await TestVault.open();
+    const { id } = await made.vm("a");
+    const names = Array.from({ length: 100 }, (_, at) => `s${at}`);
+    for (const name of names) {
+      await made.set(name, "1");
+      await made.vault.attach(admin, "a", [{ secret: name, change: {} }]);
+    }
+    const bundle = await made.vault.resolve(guest(id), id);
+    let answered = 0;
+    while ((await refusal(bundle.disclose(bundle.manifest.entries))) === "done") answered++;
+    expect(answered).toBeGreaterThan(150);
+    expect(answered).toBeLessThan(300);
+    expect((await made.vault.convergence(admin, id)).alarms).toMatchObject([{ what: "too many requests" }]);
+  });
+
+  test("writes only so many receipts, and each of a newer revision", async ({ expect }) => {
+    await using made = await TestVault.open();
+    await made.set("db", "0");
+    const { id } = await made.vm("a", "db");
+    const receive = async (): Promise<string> => {
+      const bundle = await made.vault.resolve(guest(id), id);
+      await bundle.disclose(bundle.manifest.entries);
+      return refusal(made.vault.receive(guest(id), bundle.manifest.revision, applied));
+    };
+    for (let round = 0; round < 40; round++) {
+      await made.set("db", `${round}`);
+      expect(await receive()).toBe("done");
+    }
+    const answers = [];
+    for (let round = 0; round < 40; round++) answers.push(await receive());
+    expect(answers[0]).toBe("done");
+    expect(answers.at(-1)).toBe("unavailable");
+  });
+});

@@ -2,8 +2,9 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import { HatchwayError } from "#error";
 import type { Alarm, Convergence, Receipt } from "#vm";
 import type { ReceiptClaim } from "#vault";
+import { Allowance } from "#vault/allowance";
 import type { Gate } from "#vault/gate";
-import { Mutex } from "#vault/mutex";
+import { Mutex } from "#mutex";
 import type { LedgerRecord } from "#vault/records";
 import type { Rows, Stored } from "#vault/rows";
 
@@ -15,6 +16,10 @@ export interface Revision {
 
 /** Milliseconds between two alarms of a kind that are kept. */
 const ALARM_INTERVAL = 1_000;
+/** Values that leave for a VM, each a line of the audit: four of the largest bundles at once, then ten a second. */
+const DISCLOSURES = { burst: 16_384, perSecond: 10 };
+/** Receipts that bring no newer revision, each a write to the disk. */
+const REPEATED_RECEIPTS = { burst: 16, perSecond: 1 };
 const MAX_REFUSED = 32;
 const MAX_REASON = 120;
 
@@ -32,6 +37,8 @@ export class Ledgers {
   readonly #contacts = new Map<string, number>();
   /** When each kind of alarm was last kept. */
   readonly #alarmed = new Map<string, number>();
+  readonly #disclosures = new Allowance(DISCLOSURES.burst, DISCLOSURES.perSecond);
+  readonly #repeatedReceipts = new Allowance(REPEATED_RECEIPTS.burst, REPEATED_RECEIPTS.perSecond);
 
   constructor(gate: Gate, rows: Rows, epoch: Buffer) {
     this.#gate = gate;
@@ -82,6 +89,9 @@ export class Ledgers {
 
   forget(vmId: string): void {
     this.#contacts.delete(vmId);
+    this.#disclosures.forget(vmId);
+    this.#repeatedReceipts.forget(vmId);
+    for (const key of this.#alarmed.keys()) if (key.startsWith(`${vmId} `)) this.#alarmed.delete(key);
   }
 
   async convergence(vmId: string): Promise<Convergence> {
@@ -98,13 +108,25 @@ export class Ledgers {
     };
   }
 
+  /** Whether nothing was claimed or disclosed since the last boot that counted. */
+  async isUntouched(vmId: string): Promise<boolean> {
+    return isUntouched(await this.get(vmId));
+  }
+
   /** A boot that the host saw: nothing that an earlier one claimed or applied counts any more. */
   async newGeneration(vmId: string): Promise<void> {
-    await this.update(vmId, ({ vmName, generation, counter, digest, entries, alarms, claim, disclosed }) => {
-      const untouched = claim === undefined && disclosed === 0;
-      if (untouched) return undefined;
+    await this.update(vmId, (record) => {
+      if (isUntouched(record)) return undefined;
+      const { vmName, generation, counter, digest, entries, alarms } = record;
       return { vmName, generation: generation + 1, counter, digest, entries, disclosed: 0, alarms };
     });
+  }
+
+  /** Throws "unavailable", and raises an alarm, when more values leave for the VM than any guest needs. */
+  async allowDisclosure(vmId: string, values: number): Promise<void> {
+    if (this.#disclosures.take(vmId, values)) return;
+    await this.alarm(vmId, "too many requests");
+    throw new HatchwayError("unavailable", "this vm asks for its secrets too often: wait before asking again");
   }
 
   async disclosed(vmId: string, generation: number, counter: number): Promise<void> {
@@ -151,6 +173,10 @@ export class Ledgers {
       await this.alarm(vmId, "receipt for a revision that was not disclosed");
       throw new HatchwayError("invalid", "a receipt for a revision that this boot was not given");
     }
+    if (said.counter <= (record.applied?.counter ?? 0) && !this.#repeatedReceipts.take(vmId, 1)) {
+      await this.alarm(vmId, "too many requests");
+      throw new HatchwayError("unavailable", "too many receipts: wait before sending another");
+    }
     const receipt: Receipt = {
       counter: said.counter,
       outcome: claim.outcome,
@@ -173,6 +199,10 @@ export class Ledgers {
     if (!stored) throw new HatchwayError("not-found", "there is no such vm any more");
     return stored;
   }
+}
+
+function isUntouched({ claim, disclosed }: LedgerRecord): boolean {
+  return claim === undefined && disclosed === 0;
 }
 
 function sha256(key: Buffer): string {

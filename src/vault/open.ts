@@ -8,6 +8,7 @@ import { Bundles } from "#vault/bundles";
 import { Gate } from "#vault/gate";
 import { createKeyring, openKeyring } from "#vault/keyring";
 import { Ledgers } from "#vault/ledgers";
+import { operationOf } from "#vault/roles";
 import { Rows } from "#vault/rows";
 import { Secrets } from "#vault/secrets";
 import { Vms } from "#vault/vms";
@@ -51,12 +52,18 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
   const secrets = new Secrets(gate, rows, bundles);
   const vms = new Vms(gate, rows, secrets, bundles, ledgers, policy);
   const unwatch = store.watch(await store.revision(), (event) => {
-    if (event.kind === "reset") bundles.changedAll();
+    if (event.kind === "reset" || gate.isUncertain) bundles.changedAll();
   });
 
   const whileOpen = opened.move();
   return {
-    enter: (caller) => gate.read(caller, "admin.enter", {}, async () => undefined),
+    allow: (caller, what) => gate.read(caller, what, {}, async () => undefined),
+    whoami: async (caller) => gate.scopes(caller),
+    can: async (caller, verb, subject) => {
+      const refused = gate.refusal(caller, operationOf(verb, subject), subject);
+      return refused ? { allowed: false, reason: refused.message } : { allowed: true };
+    },
+
     putSecret: (caller, name, how, change) => secrets.put(caller, name, how, change),
     removeSecret: (caller, name) => secrets.remove(caller, name),
     secret: (caller, name) => secrets.get(caller, name),
@@ -76,18 +83,21 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
       if (caller.kind === "vm") ledgers.contact(vmId);
       return bundles.resolve(caller, vmId);
     },
-    convergence: (caller, vmId) =>
-      gate.read(caller, "vm.read", { vmId }, async () => {
+    convergence: async (caller, vmId) =>
+      gate.read(caller, "vm.read", await bundles.subject(caller, vmId), async () => {
         await bundles.resolve(caller, vmId);
         return ledgers.convergence(vmId);
       }),
-    newGeneration: (caller, vmId) =>
-      gate.mutate(caller, "vm.boot", { vmId }, async (commit) => {
+    newGeneration: async (caller, vmId) => {
+      // A guest that does nothing but reboot writes nothing.
+      if (await gate.read(caller, "vm.boot", { vmId }, () => ledgers.isUntouched(vmId))) return;
+      await gate.mutate(caller, "vm.boot", { vmId }, async (commit) => {
         await ledgers.newGeneration(vmId);
         bundles.changed([vmId]);
         await commit({});
         return { result: undefined };
-      }),
+      });
+    },
     claim: async (caller, key) => {
       const { vmId } = guest(caller);
       ledgers.contact(vmId);
@@ -124,9 +134,9 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
     watch: (listener) => bundles.watch(listener),
     close: async () => {
       unwatch();
+      whileOpen.defer(() => store.close());
       try {
         await gate.settle();
-        await store.close();
       } finally {
         await whileOpen.disposeAsync();
       }

@@ -44,7 +44,7 @@ export class Secrets {
       const put = [this.#rows.put(key, record, stored)];
       if (change.value) put.push(this.#rows.putValue(record.id, record.version, change.value));
       await commit({ put, delete: await this.#outdated(record, change.value !== undefined) });
-      this.#bundles.changed([...holders.keys()]);
+      if (stored) await this.#announce(record.id);
       return { result: { secret: withoutInner(record), created: !stored }, subject: { version: record.version } };
     });
   }
@@ -54,15 +54,13 @@ export class Secrets {
     const gone = await this.#gate.mutate(caller, "secret.remove", { secret: name }, async (commit) => {
       const stored = await this.find(name);
       const { id, version } = stored.record;
-      const holders = await this.#holders(id);
       const values = await this.#rows.keys(`value:${id}:`);
       await commit({ delete: [stored, ...values].map(({ key, version: written }) => ({ key, version: written })) });
-      this.#bundles.changed([...holders.keys()]);
-      return { result: { id, holders }, subject: { version } };
+      return { result: { id, holders: await this.#announce(id) }, subject: { version } };
     });
     // No grant of it is honoured any more; this is tidying.
     for (const vmId of gone.holders.keys()) await this.#forgetGrant(gone.id, vmId);
-    return { vms: [...gone.holders.values()].toSorted() };
+    return { vms: this.#visible(caller, gone.holders) };
   }
 
   async get(caller: Caller, name: string): Promise<Secret> {
@@ -75,7 +73,8 @@ export class Secrets {
   async all(caller: Caller): Promise<Secret[]> {
     return this.#gate.read(caller, "secret.list", {}, async () => {
       const records = (await this.#rows.list<SecretRecord>("secret:")).map(({ record }) => withoutInner(record));
-      return records.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+      const his = records.filter(({ name }) => this.#gate.may(caller, "secret.read", { secret: name }));
+      return his.toSorted((a, b) => (a.name < b.name ? -1 : 1));
     });
   }
 
@@ -83,8 +82,13 @@ export class Secrets {
     checkSecretName(name);
     return this.#gate.read(caller, "secret.read", { secret: name }, async () => {
       const { record } = await this.find(name);
-      return [...(await this.#holders(record.id)).values()].toSorted();
+      return this.#visible(caller, await this.#holders(record.id));
     });
+  }
+
+  /** The names of the VMs that `caller` may see, sorted. */
+  #visible(caller: Caller, holders: ReadonlyMap<string, string>): string[] {
+    return [...holders.values()].filter((vm) => this.#gate.may(caller, "vm.read", { vm })).toSorted();
   }
 
   /** Throws "not-found", with the hint that ix gives too. */
@@ -105,6 +109,21 @@ export class Secrets {
       if (record?.grants.some((grant) => grant.secretId === secretId)) holders.set(vmId, record.vmName);
     });
     return holders;
+  }
+
+  /**
+   * Tells those who have the secret that it changed, and says who they are. They are looked up once the change is made:
+   * a VM that was given the secret meanwhile may have been told of the version before.
+   */
+  async #announce(secretId: string): Promise<Map<string, string>> {
+    try {
+      const holders = await this.#holders(secretId);
+      this.#bundles.changed([...holders.keys()]);
+      return holders;
+    } catch (error) {
+      this.#bundles.changedAll();
+      throw error;
+    }
   }
 
   async #outdated(record: SecretRecord, newValue: boolean): Promise<{ key: string; version: number }[]> {

@@ -10,7 +10,7 @@ import type { Bundles } from "#vault/bundles";
 import { checkDelivery, manifestEntry } from "#vault/delivery";
 import type { Gate } from "#vault/gate";
 import { Ledgers } from "#vault/ledgers";
-import { Mutex } from "#vault/mutex";
+import { Mutex } from "#mutex";
 import type { GrantsRecord, HolderRecord, SecretRecord, VmRecord } from "#vault/records";
 import { Rows, type Put, type Stored } from "#vault/rows";
 import { checkSecretName, withoutInner, type Secrets } from "#vault/secrets";
@@ -45,32 +45,39 @@ export class Vms {
   }
 
   async #create(caller: Caller, { name, group, runner, launch, grants: requests, all }: VmRequest): Promise<Vm> {
-    return this.#gate.mutate(caller, "vm.create", { vm: name }, async (commit) => {
-      if (await this.#rows.get(this.#rows.vmKey(name))) {
-        throw new HatchwayError("exists", `vm "${name}" exists already`, {
-          hint: `remove it with: hatchway vm remove ${name}`,
+    const secrets = requests.map(({ secret }) => secret);
+    const origin = { runner: runner.uid, ...(group !== undefined && { group }) };
+    return this.#gate.mutate(
+      caller,
+      "vm.create",
+      { vm: name, ...namesOf(secrets), secrets, ...origin },
+      async (commit) => {
+        if (await this.#rows.get(this.#rows.vmKey(name))) {
+          throw new HatchwayError("exists", `vm "${name}" exists already`, {
+            hint: `remove it with: hatchway vm remove ${name}`,
+          });
+        }
+        await this.#checkRunner(name, runner.uid);
+        const vm: Vm = {
+          id: Rows.newId(),
+          name,
+          runner,
+          createdAt: Date.now(),
+          ...(launch && { launch }),
+          ...(group !== undefined && { group }),
+        };
+        const grants = await this.#grant(name, [], all === true ? await this.#everything(caller, name) : requests);
+        await commit({
+          put: [
+            this.#rows.put<VmRecord>(this.#rows.vmKey(name), vm),
+            this.#rows.put<GrantsRecord>(`grants:${vm.id}`, { vmName: name, grants }),
+            this.#rows.put(Ledgers.key(vm.id), Ledgers.initial(name)),
+            ...(await this.#holders(vm, grants)),
+          ],
         });
-      }
-      await this.#checkRunner(name, runner.uid);
-      const vm: Vm = {
-        id: Rows.newId(),
-        name,
-        runner,
-        createdAt: Date.now(),
-        ...(launch && { launch }),
-        ...(group !== undefined && { group }),
-      };
-      const grants = await this.#grant(name, [], all === true ? await this.#everything() : requests);
-      await commit({
-        put: [
-          this.#rows.put<VmRecord>(this.#rows.vmKey(name), vm),
-          this.#rows.put<GrantsRecord>(`grants:${vm.id}`, { vmName: name, grants }),
-          this.#rows.put(Ledgers.key(vm.id), Ledgers.initial(name)),
-          ...(await this.#holders(vm, grants)),
-        ],
-      });
-      return { result: vm };
-    });
+        return { result: vm, subject: namesOf(grants.map(({ secretName }) => secretName)) };
+      },
+    );
   }
 
   async remove(caller: Caller, name: string): Promise<void> {
@@ -101,7 +108,8 @@ export class Vms {
   async all(caller: Caller): Promise<Vm[]> {
     return this.#gate.read(caller, "vm.list", {}, async () => {
       const records = (await this.#rows.list<VmRecord>("vm:")).map(({ record }) => record);
-      return records.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+      const his = records.filter(({ name }) => this.#gate.may(caller, "vm.read", { vm: name }));
+      return his.toSorted((a, b) => (a.name < b.name ? -1 : 1));
     });
   }
 
@@ -117,8 +125,8 @@ export class Vms {
   async attach(caller: Caller, name: string, requests: readonly GrantRequest[]): Promise<Grant[]> {
     checkVmName(name);
     for (const { secret } of requests) checkSecretName(secret);
-    const what = requests.map(({ secret }) => secret).join(",");
-    return this.#gate.mutate(caller, "grant.attach", { vm: name, secret: what }, async (commit) => {
+    const secrets = requests.map(({ secret }) => secret);
+    return this.#gate.mutate(caller, "grant.attach", { vm: name, ...namesOf(secrets), secrets }, async (commit) => {
       const vm = (await this.find(name)).record;
       const stored = await this.#grantsOf(vm);
       const grants = await this.#grant(name, stored.record.grants, requests);
@@ -156,7 +164,9 @@ export class Vms {
       const { secrets } = await this.#bundles.secretsOf(sorted);
       return secrets.flatMap((secret) => {
         const grant = sorted.find(({ secretId }) => secretId === secret.id);
-        return grant ? [{ grant, secret: withoutInner(secret) }] : [];
+        const seen =
+          caller.kind === "runner" || this.#gate.may(caller, "grant.list", { vm: name, secret: secret.name });
+        return grant && seen ? [{ grant, secret: withoutInner(secret) }] : [];
       });
     });
   }
@@ -191,9 +201,12 @@ export class Vms {
     return all;
   }
 
-  async #everything(): Promise<GrantRequest[]> {
+  /** All secrets that `caller` may attach to a VM. */
+  async #everything(caller: Caller, vm: string): Promise<GrantRequest[]> {
     const stored = await this.#rows.list<SecretRecord>("secret:");
-    return stored.map(({ record }) => ({ secret: record.name, change: {} }));
+    const names = stored.map(({ record }) => record.name);
+    const his = names.filter((secret) => this.#gate.may(caller, "grant.attach", { vm, secret }));
+    return his.map((secret) => ({ secret, change: {} }));
   }
 
   /** The index rows that `grants` still lack; those that one commit does not hold are written at once. */
@@ -232,6 +245,11 @@ export class Vms {
       hint: `give each vm a user of its own: useradd --system ${name}-runner, then --runner ${name}-runner`,
     });
   }
+}
+
+/** As the audit has them; no name holds a comma. */
+function namesOf(secrets: readonly string[]): { secret?: string } {
+  return secrets.length === 0 ? {} : { secret: secrets.join(",") };
 }
 
 function holderKey(secretId: string, vmId: string): string {

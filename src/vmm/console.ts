@@ -14,6 +14,8 @@ import type { Runner } from "#vm";
 /** Of console.log; when it is full it becomes console.log.1, in place of the one before. */
 export const maximumLog: number = 1024 * 1024;
 const maximumShown = 1024;
+/** QEMU has one; the rest is for one that comes back before its last is known to have ended. */
+const maximumConnections = 4;
 
 export interface ConsoleOptions {
   /** Where QEMU finds the console; see MachineSpec. Its folder is not the runner's to rename in (root's, sticky) or his own. */
@@ -40,6 +42,7 @@ export class ConsoleLog {
     this.#file = file;
     this.#size = size;
     this.#server = createServer((socket) => this.#accept(socket));
+    this.#server.maxConnections = maximumConnections;
   }
 
   /** Listens at once; what an earlier daemon logged is kept. */
@@ -51,6 +54,8 @@ export class ConsoleLog {
       await rm(options.socket, { force: true });
       listenPrivately(log.#server, options.socket);
       await once(log.#server, "listening");
+      // A connection that could not be accepted, for want of descriptors, is its own client's loss.
+      log.#server.on("error", () => undefined);
       if (options.runner.uid !== process.getuid?.()) {
         await lchown(options.socket, options.runner.uid, options.runner.gid);
       }

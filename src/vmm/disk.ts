@@ -1,8 +1,9 @@
 // What kind of image a disk is.
 
+import { constants } from "node:fs";
 import { open } from "node:fs/promises";
 import { HatchwayError } from "#error";
-import type { Disk } from "#vmm";
+import type { Disk } from "#vm";
 
 const qcow2Magic = Buffer.from("QFI\xfb", "latin1");
 const backingFileOffset = 8;
@@ -10,7 +11,7 @@ const incompatibleFeatures = 72;
 const externalDataFile = 0x4;
 
 /**
- * Looks at the image once, before a guest could have written to it. Throws HatchwayError "not-found", or "invalid" for a
+ * Looks at the image once, before a guest could have written to it. Throws HatchwayError "not-found", or "invalid" for what is no image, and for a
  * qcow2 image that names another file (a backing or an external data file): whoever made the image would choose which of
  * the host's files the guest reads.
  */
@@ -37,9 +38,15 @@ export async function diskFormat(path: string): Promise<Disk["format"]> {
 async function readHeader(path: string): Promise<Buffer> {
   const header = Buffer.alloc(104);
   try {
-    await using file = await open(path, "r");
+    // Who opens a pipe otherwise waits for its other end.
+    await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const status = await file.stat();
+    if (!status.isFile() && !status.isBlockDevice()) {
+      throw new HatchwayError("invalid", `disk "${path}" is neither a file nor a block device`);
+    }
     await file.read(header, 0, header.length, 0);
   } catch (error) {
+    if (error instanceof HatchwayError) throw error;
     throw new HatchwayError("not-found", `disk "${path}" cannot be read`, { cause: error });
   }
   return header;

@@ -200,7 +200,7 @@ async function connectWhileAlive(
 ): Promise<QmpClient | undefined> {
   for (let pause = 5; isAlive(identity) && !givenUp(); pause = Math.min(pause * 1.5, 1_000)) {
     try {
-      return await QmpClient.connect(path);
+      return await QmpClient.connect(path, identity.pid);
     } catch (error) {
       // Not yet listening, or listening no more; a process that lives on is asked again, less and less often.
       if (!(error instanceof HatchwayError)) throw error;

@@ -2,9 +2,6 @@
 
 import { join } from "node:path";
 
-/** unix(7): sun_path is 108 bytes with its final NUL. */
-export const maximumSocketPath = 107;
-
 /** QEMU's monitor; made by QEMU, so it is the runner's. */
 export function qmpSocket(directory: string): string {
   return join(directory, "qmp.sock");

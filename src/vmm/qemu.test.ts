@@ -95,6 +95,6 @@ test("what no machine can be is refused with what it should be", ({ expect }) =>
   expect(refused({ cpus: 0 })).toBe("cpus is 0, and should be a whole number from 1 to 255");
   expect(refused({ append: "x".repeat(2000) })).toContain("bytes long, and should be at most 2047");
   expect(refused({ directory: `/${"d".repeat(100)}` })).toBe(
-    `the socket path "/${"d".repeat(100)}/qmp.sock" is 110 bytes long, and should be at most 107`,
+    `socket path "/${"d".repeat(100)}/qmp.sock" has 110 bytes: at most 107`,
   );
 });

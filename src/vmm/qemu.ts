@@ -5,8 +5,9 @@
 // not merged with that of other machines, and QEMU's seccomp filter takes away what an escaped guest would like.
 
 import { HatchwayError } from "#error";
+import { checkSocketPath } from "#socket-path";
 import type { Accelerator, MachineSpec } from "#vmm";
-import { maximumSocketPath, qmpSocket, shellSocket } from "./paths.ts";
+import { qmpSocket, shellSocket } from "./paths.ts";
 
 export const qemuProgram = "qemu-system-x86_64";
 
@@ -117,14 +118,7 @@ function disk(image: MachineSpec["disk"]): string[][] {
 }
 
 function socketPath(path: string): string {
-  const length = Buffer.byteLength(path);
-  if (length > maximumSocketPath) {
-    throw new HatchwayError(
-      "invalid",
-      `the socket path "${path}" is ${length} bytes long, and should be at most ${maximumSocketPath}`,
-      { hint: "use a shorter runtime folder (XDG_RUNTIME_DIR)" },
-    );
-  }
+  checkSocketPath(path, "use a shorter vm name or a shorter XDG_RUNTIME_DIR");
   return `path=${escapeOption(checkPath("socket", path))}`;
 }
 

@@ -54,7 +54,7 @@ test("answers belong to their commands, in whatever order and pieces they come",
     socket.write(text.slice(0, 15));
     setTimeout(() => socket.write(text.slice(15)), 5);
   });
-  const qmp = await QmpClient.connect(path);
+  const qmp = await QmpClient.connect(path, process.pid);
   expect(await Promise.all([qmp.execute("query-status"), qmp.execute("query-name")])).toEqual([
     { was: "query-status" },
     { was: "query-name" },
@@ -64,7 +64,7 @@ test("answers belong to their commands, in whatever order and pieces they come",
 
 test("events come with what they carry, between and before answers", async ({ expect }) => {
   await speak(({ id }, socket) => socket.write(`${shutdown}{"event": "RESET"}\r\n{"return": {}, "id": ${id}}\r\n`));
-  const qmp = await QmpClient.connect(path);
+  const qmp = await QmpClient.connect(path, process.pid);
   const events: QmpEvent[] = [];
   qmp.on("event", (event) => events.push(event));
   await qmp.execute("quit");
@@ -79,17 +79,17 @@ test("a refused command says QEMU's reason", async ({ expect }) => {
   await speak(({ id }, socket) => {
     socket.write(`{"id": ${id}, "error": {"class": "GenericError", "desc": "Node 'x' not found"}}\r\n`);
   });
-  const qmp = await QmpClient.connect(path);
+  const qmp = await QmpClient.connect(path, process.pid);
   await expect(qmp.execute("eject")).rejects.toThrow("QEMU refused \"eject\": Node 'x' not found");
   qmp.close();
 });
 
 test("silence ends: no greeting, no answer", async ({ expect }) => {
   await speak(() => undefined, "");
-  await expect(QmpClient.connect(path, 30)).rejects.toMatchObject({ code: "timeout" });
+  await expect(QmpClient.connect(path, process.pid, 30)).rejects.toMatchObject({ code: "timeout" });
   await new Promise((done) => server?.close(done));
   await speak(() => undefined);
-  const qmp = await QmpClient.connect(path);
+  const qmp = await QmpClient.connect(path, process.pid);
   await expect(qmp.execute("query-status", undefined, 30)).rejects.toMatchObject({ code: "timeout" });
   qmp.close();
 });
@@ -97,7 +97,7 @@ test("silence ends: no greeting, no answer", async ({ expect }) => {
 test("what is not QMP ends the connection and every wait", async ({ expect }) => {
   for (const noise of ["nonsense\r\n", "[1]\r\n", "null\r\n", `"${"x".repeat(1024 * 1024)}`]) {
     await speak((_, socket) => socket.write(noise));
-    const qmp = await QmpClient.connect(path);
+    const qmp = await QmpClient.connect(path, process.pid);
     const closed = new Promise((done) => {
       qmp.once("close", done);
     });
@@ -110,7 +110,14 @@ test("what is not QMP ends the connection and every wait", async ({ expect }) =>
 
 test("the end of QEMU ends every wait", async ({ expect }) => {
   await speak((_, socket) => socket.destroy());
-  const qmp = await QmpClient.connect(path);
+  const qmp = await QmpClient.connect(path, process.pid);
   await expect(qmp.execute("quit")).rejects.toMatchObject({ code: "unavailable" });
-  await expect(QmpClient.connect(`${path}.none`)).rejects.toMatchObject({ code: "unavailable" });
+  await expect(QmpClient.connect(`${path}.none`, process.pid)).rejects.toMatchObject({ code: "unavailable" });
+});
+
+test("the monitor of another process is refused, and told nothing", async ({ expect }) => {
+  const told: string[] = [];
+  await speak(({ execute }) => told.push(execute));
+  await expect(QmpClient.connect(path, process.pid + 1)).rejects.toMatchObject({ code: "forbidden" });
+  expect(told).toEqual([]);
 });

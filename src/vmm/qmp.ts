@@ -5,6 +5,7 @@
 import { EventEmitter } from "node:events";
 import { connect, type Socket } from "node:net";
 import { HatchwayError } from "#error";
+import { descriptorOf, peerCredentials } from "#host/peer";
 
 const maximumLine = 1024 * 1024;
 const defaultTimeoutMs = 5_000;
@@ -47,12 +48,17 @@ export class QmpClient extends EventEmitter<QmpEvents> {
 
   /**
    * Connects, and has the capabilities negotiated. Throws HatchwayError "unavailable" when nobody listens at `path` or
-   * it does not speak QMP, "timeout" when it is silent for `timeoutMs`.
+   * it does not speak QMP, "timeout" when it is silent for `timeoutMs`; "forbidden" when who listens is not process `pid`:
+   * the path is in a folder of the runner's, who could lead us to another machine's monitor by a link.
    */
-  static async connect(path: string, timeoutMs: number = defaultTimeoutMs): Promise<QmpClient> {
+  static async connect(path: string, pid: number, timeoutMs: number = defaultTimeoutMs): Promise<QmpClient> {
     const client = new QmpClient(connect(path));
     try {
       await client.#greeting(timeoutMs);
+      const peer = peerCredentials(descriptorOf(client.#socket));
+      if (peer.pid !== pid) {
+        throw new HatchwayError("forbidden", `"${path}" is the monitor of process ${peer.pid}, not of ${pid}`);
+      }
       await client.execute("qmp_capabilities", undefined, timeoutMs);
       return client;
     } catch (error) {

@@ -1,5 +1,7 @@
 // The main job as a user does it: the real commands, a real daemon, the compiled agent in a real VM.
 import { createHash, randomBytes } from "node:crypto";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, it } from "vitest";
 import { Session } from "#test/kit/session";
@@ -182,4 +184,30 @@ sleep 1`,
     await session.ok(["vm", "start", VM, "--wait", "--timeout", "60s"]);
     expect(await session.guest(VM, `cat ${ROOT}/owned`)).toBe("after the crash");
   });
+
+  it("starts one process when it is started twice at once", async ({ expect }) => {
+    await session.ok(["vm", "stop", VM, "--grace", "1ms"]);
+    const starts = await Promise.all([session.run(["vm", "start", VM]), session.run(["vm", "start", VM])]);
+    expect(starts.map(({ code }) => code).toSorted((a, b) => a - b)).toEqual([0, 4]);
+    expect(processesOf(join(session.runtime, "vm", VM))).toHaveLength(1);
+  });
+
+  it("leaves no process when it is removed while it starts", async ({ expect }) => {
+    const launch = session.run(["vm", "launch", "brief"]);
+    while ((await session.run(["vm", "remove", "brief"])).code !== 0) await sleep(20);
+    await launch;
+    expect(processesOf(join(session.runtime, "vm/brief"))).toEqual([]);
+    expect((await session.run(["vm", "show", "brief"])).code).toBe(3);
+  });
 });
+
+/** The processes whose command line names `folder`. */
+function processesOf(folder: string): string[] {
+  const pids = readdirSync("/proc").filter((name) => /^[0-9]+$/.test(name));
+  return pids.filter((pid) => commandLine(pid).includes(`${folder}/`));
+}
+
+function commandLine(pid: string): string {
+  const path = `/proc/${pid}/cmdline`;
+  return existsSync(path) ? readFileSync(path, "utf8") : "";
+}
