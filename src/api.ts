@@ -132,6 +132,21 @@ export interface GrantBody {
   attached_at: string;
 }
 
+/** `GET /whoami` */
+export interface WhoamiBody {
+  /** As the audit trail names him. */
+  caller: string;
+  /** What he may do, each over the secrets and VMs whose names match. */
+  roles: { role: "admin" | "operator" | "reader" | "runner"; secrets: string; vms: string }[];
+}
+
+/** `GET /can?verb=attach&secret=NAME&vm=NAME` */
+export interface CanBody {
+  allowed: boolean;
+  /** Why not. */
+  reason?: string;
+}
+
 /** `GET /status` */
 export interface StatusBody {
   version: string;

@@ -2,6 +2,7 @@
 // src/api.ts are what counts: a schema that does not fit its type does not compile.
 import { z } from "@hono/zod-openapi";
 import type {
+  CanBody,
   ConvergenceBody,
   ErrorBody,
   GrantBody,
@@ -11,7 +12,9 @@ import type {
   SecretRemoved,
   StatusBody,
   VmBody,
+  WhoamiBody,
 } from "#api";
+import { ROLES } from "#role";
 
 /** As zod reads a type: an optional member may also be there and undefined. */
 type Read<T> = T extends string | number | boolean
@@ -133,6 +136,17 @@ export const node: Answer<NodeBody> = z
   .openapi("Node");
 
 export const nodeRemoved: Answer<{ message: string }> = z.strictObject({ message: z.string() });
+
+export const whoami: Answer<WhoamiBody> = z
+  .strictObject({
+    caller: z.string(),
+    roles: z.array(z.strictObject({ role: z.enum(ROLES), secrets: z.string(), vms: z.string() })),
+  })
+  .openapi("Whoami");
+
+export const can: Answer<CanBody> = z
+  .strictObject({ allowed: z.boolean(), reason: z.string().optional() })
+  .openapi("Can");
 
 export const status: Answer<StatusBody> = z
   .strictObject({

@@ -1,9 +1,11 @@
 // The admin API: Slicer's secrets, and VMs. Bodies are in src/api.ts; every refusal is `{"error","code","hint"?}`.
+import { showCan, showWhoami } from "#admin/access";
 import { descriptions } from "#admin/descriptions";
 import { describeApi } from "#admin/openapi";
 import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
 import {
   attachment,
+  canQuery,
   graceQuery,
   launchQuery,
   logQuery,
@@ -39,10 +41,12 @@ import {
   stopVm,
 } from "#admin/vms";
 import type { StatusBody } from "#api";
+import type { Caller } from "#caller";
 import { VERSION } from "#version";
 
 export interface AdminParts extends SecretParts, NodeParts {
-  status: () => Promise<StatusBody>;
+  /** With what `caller` may see of it. */
+  status: (caller: Caller) => Promise<StatusBody>;
   log: Log;
 }
 
@@ -81,6 +85,8 @@ const table: readonly Route<AdminParts>[] = [
   route("DELETE", "/hostgroup/{group}/nodes/{host}", {}, removeNode),
   route("GET", "/nodes", {}, listNodes),
 
+  route("GET", "/whoami", {}, showWhoami),
+  route("GET", "/can", { query: canQuery }, showCan),
   route("GET", "/status", {}, showStatus),
   route("GET", "/logs", { query: logQuery }, showLog),
 ];
@@ -91,11 +97,12 @@ export function adminApp(parts: AdminParts): Api {
   return api;
 }
 
-async function showStatus({ status }: AdminParts): Promise<Answer> {
-  return ok(await status());
+async function showStatus({ status }: AdminParts, { caller }: Ask<unknown, unknown>): Promise<Answer> {
+  return ok(await status(caller));
 }
 
-async function showLog({ log }: AdminParts, { query, signal }: Ask<LogQuery, unknown>): Promise<Answer> {
+async function showLog({ vault, log }: AdminParts, { caller, query, signal }: Ask<LogQuery, unknown>): Promise<Answer> {
+  await vault.allow(caller, "daemon.logs");
   const lines = query.lines ?? 100;
   return { status: 200, text: query.follow === true ? log.follow(lines, signal) : await log.tail(lines) };
 }

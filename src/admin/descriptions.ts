@@ -1,7 +1,20 @@
 // What `/openapi.json` and `/docs` say of each route, besides what it takes. A route that is missing here keeps the
 // daemon from starting.
 import { z } from "@hono/zod-openapi";
-import { grant, hostGroup, list, names, node, nodeRemoved, secret, secretRemoved, status, vm } from "#admin/answers";
+import {
+  can,
+  grant,
+  hostGroup,
+  list,
+  names,
+  node,
+  nodeRemoved,
+  secret,
+  secretRemoved,
+  status,
+  vm,
+  whoami,
+} from "#admin/answers";
 import type { ErrorCode } from "#error";
 
 export interface Description {
@@ -69,6 +82,8 @@ export const descriptions: Readonly<Record<string, Description>> = {
   "DELETE /hostgroup/{group}/nodes/{host}": says("End a VM of the group and forget it", 200, nodeRemoved, "not-found"),
   "GET /nodes": says("All VMs, as Slicer lists them", 200, list(node)),
 
+  "GET /whoami": says("Who asks, and the roles that he has", 200, whoami),
+  "GET /can": says("Whether he could do something, and why not; leaves no line in the audit trail", 200, can),
   "GET /status": says("The daemon, its store and its VMs", 200, status),
   "GET /logs": says("The last lines of the daemon's log", 200, "text"),
 };

@@ -14,6 +14,7 @@ import {
   userNameProblem,
   vmNameProblem,
 } from "#protocol/names";
+import { VERBS, type Verb } from "#role";
 
 /** A body as zod gives it: an optional member may also be there and undefined. */
 export type Said<T> = { [Key in keyof T]: T[Key] | undefined };
@@ -233,6 +234,17 @@ export const launchQuery: z.ZodType<WaitQuery & { launch?: boolean | undefined }
   ...wait,
 });
 export const graceQuery: z.ZodType<{ grace?: number | undefined }> = z.strictObject({ grace: duration.optional() });
+
+export interface CanQuery {
+  verb: Verb;
+  secret?: string | undefined;
+  vm?: string | undefined;
+}
+export const canQuery: z.ZodType<CanQuery> = z.strictObject({
+  verb: z.enum(VERBS, `is none of ${VERBS.join(", ")}`),
+  secret: secretName.optional(),
+  vm: named(vmNameProblem).optional(),
+});
 
 const lines = z
   .string()

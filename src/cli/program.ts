@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import { exitCode } from "#error";
 import { VERSION } from "#version";
+import { addAccessCommands } from "./access-commands.ts";
 import { withGlobalFlags, type Run } from "./command.ts";
 import { addDaemonCommands, type Serve } from "./daemon-commands.ts";
 import { addSecretCommands } from "./secret-commands.ts";
@@ -30,6 +31,8 @@ export function makeProgram(run: Run, serve: Serve): Command {
   program.commandsGroup("Secrets and VMs:");
   addSecretCommands(run, program);
   addVmCommands(run, program);
+  program.commandsGroup("Access:");
+  addAccessCommands(run, program);
   program.commandsGroup("The daemon:");
   addDaemonCommands(run, program, serve);
   program.commandsGroup("Help:").helpCommand("help [command]", "show help for a command");

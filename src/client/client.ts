@@ -1,8 +1,19 @@
 // The TypeScript client of the admin API: one method a route, as src/api.ts words it. Names are checked against the
 // grammar before anything is sent; values are Buffers, in and nowhere out. All methods throw HatchwayError.
-import type { DeliveryBody, GrantBody, SecretBody, SecretRemoved, StatusBody, VmBody, VmRequestBody } from "#api";
+import type {
+  DeliveryBody,
+  GrantBody,
+  SecretBody,
+  SecretRemoved,
+  StatusBody,
+  VmBody,
+  VmRequestBody,
+  WhoamiBody,
+  CanBody,
+} from "#api";
 import { HatchwayError } from "#error";
 import type { Request } from "./request.ts";
+import type { Verb } from "#role";
 import { Transport } from "./transport.ts";
 import { parseTarget, type CredentialFiles } from "./uri.ts";
 import { secretNameProblem, vmNameProblem } from "#protocol/names";
@@ -54,6 +65,10 @@ export interface Client {
   /** The VM's console, without control characters. */
   vmLogs(name: string, request: LogRequest): AsyncIterable<Buffer>;
 
+  /** Who the daemon takes this client for, and what he may do. */
+  whoami(): Promise<WhoamiBody>;
+  /** Whether he could do something to a secret, a VM, or to both: attach and detach. */
+  can(verb: Verb, subject: { secret?: string; vm?: string }): Promise<CanBody>;
   status(): Promise<StatusBody>;
   /** The daemon's log. */
   logs(request: LogRequest): AsyncIterable<Buffer>;
@@ -171,6 +186,14 @@ class HttpClient implements Client {
 
   vmLogs(name: string, request: LogRequest): AsyncIterable<Buffer> {
     return this.#text(`${vmPath(name)}/logs`, request);
+  }
+
+  whoami(): Promise<WhoamiBody> {
+    return this.#json({ method: "GET", path: "/whoami" });
+  }
+
+  can(verb: Verb, subject: { secret?: string; vm?: string }): Promise<CanBody> {
+    return this.#json({ method: "GET", path: `/can${query({ verb, ...subject })}` });
   }
 
   status(): Promise<StatusBody> {

@@ -5,7 +5,9 @@ import type { CredentialFiles } from "./uri.ts";
 
 export type { Client, LogRequest, Wait } from "./client.ts";
 export type { CredentialFiles } from "./uri.ts";
+export type { Verb } from "#role";
 export type {
+  CanBody,
   ConvergenceBody,
   DeliveryBody,
   GrantBody,
@@ -17,6 +19,7 @@ export type {
   VmBody,
   VmRequestBody,
   VmState,
+  WhoamiBody,
 } from "#api";
 export { HatchwayError, type ErrorCode } from "#error";
 

@@ -1,11 +1,15 @@
-import { readFile } from "node:fs/promises";
+import { constants } from "node:fs";
+import { open, stat, type FileHandle } from "node:fs/promises";
+import { dirname } from "node:path";
 import type { TokenFile } from "#admin/tokens";
-import { addressProblem, parseAddress, type ListenAddress } from "#daemon/listen";
+import { pathProblem, readListen, readRole, readToken } from "#daemon/access-config";
+import type { ListenAddress } from "#daemon/listen";
 import { Setting } from "#daemon/settings";
 import { HatchwayError } from "#error";
-import { isErrno } from "#host/files";
+import { isErrno, ownUid } from "#host/files";
 import type { HostGroup } from "#hostgroup";
 import { userNameProblem, vmNameProblem } from "#protocol/names";
+import type { RoleGrant } from "#role";
 import { DEFAULT_MACHINE } from "#vm";
 
 /** The host's settings: `config.yaml`. */
@@ -17,23 +21,51 @@ export interface Config {
   /** Where the admin API is served besides its socket. */
   listen: ListenAddress[];
   tokens: TokenFile[];
+  /** Who may do what; undefined: whoever gets in may do all. */
+  roles?: RoleGrant[];
 }
 
 /** Reads the settings; a missing file means the defaults. Throws "invalid" with the line of what is wrong. */
 export async function readConfig(path: string): Promise<Config> {
-  let text: string;
+  let file: FileHandle;
   try {
-    text = await readFile(path, "utf8");
+    file = await open(path, constants.O_RDONLY);
   } catch (cause) {
     if (isErrno(cause, "ENOENT")) return parseConfig(path, "");
     throw new HatchwayError("unavailable", `cannot read the configuration "${path}"`, { cause });
   }
-  return parseConfig(path, text);
+  try {
+    const config = parseConfig(path, await file.readFile("utf8"));
+    // Who can write these decides who gets in.
+    if (config.roles || config.listen.length > 0 || config.tokens.length > 0) {
+      refuseOthers(path, await file.stat());
+      refuseOthers(dirname(path), await stat(dirname(path)));
+    }
+    return config;
+  } catch (cause) {
+    if (cause instanceof HatchwayError) throw cause;
+    throw new HatchwayError("unavailable", `cannot read the configuration "${path}"`, { cause });
+  } finally {
+    await file.close();
+  }
+}
+
+/** Throws "forbidden" unless only root and the daemon's own user can write there. */
+function refuseOthers(path: string, { uid, mode }: { uid: number; mode: number }): void {
+  if (uid !== 0 && uid !== ownUid()) {
+    throw new HatchwayError("forbidden", `"${path}" says who may do what, and belongs to uid ${uid}`, {
+      hint: `chown root ${path}`,
+    });
+  }
+  if ((mode & 0o022) === 0) return;
+  throw new HatchwayError("forbidden", `"${path}" says who may do what, and others can write to it`, {
+    hint: `chmod go-w ${path}`,
+  });
 }
 
 export function parseConfig(path: string, text: string): Config {
-  const { attach, hostgroups, listen, tokens } =
-    Setting.parse(path, text)?.fields("attach", "hostgroups", "listen", "tokens") ?? {};
+  const { attach, hostgroups, listen, tokens, roles } =
+    Setting.parse(path, text)?.fields("attach", "hostgroups", "listen", "tokens", "roles") ?? {};
   const tokenFiles = tokens?.entries().map(([id, setting]) => readToken(id, setting)) ?? [];
   return {
     attach: attach?.word("defaults", "all") ?? "defaults",
@@ -42,33 +74,8 @@ export function parseConfig(path: string, text: string): Config {
     ],
     listen: listen?.list().map((setting) => readListen(setting, tokenFiles.length > 0)) ?? [],
     tokens: tokenFiles,
+    ...(roles && { roles: roles.list().map((setting) => readRole(setting, tokenFiles)) }),
   };
-}
-
-function readToken(id: string, setting: Setting): TokenFile {
-  const problem = vmNameProblem(id);
-  if (problem !== undefined) throw setting.wrong("is not a token's name: 1 to 63 of A-Z a-z 0-9 . _ -");
-  return { id, path: setting.text(pathProblem) };
-}
-
-/** An address alone, or with the files of TLS. */
-function readListen(setting: Setting, hasTokens: boolean): ListenAddress {
-  const said = setting.isText ? { address: setting } : setting.fields("address", "certificate", "key", "clients");
-  const { address, certificate, key, clients } = said;
-  const at = parseAddress(address?.text() ?? "");
-  if (!at) throw (address ?? setting).wrong('is not an address and a port, such as "127.0.0.1:8080"');
-  if ((certificate === undefined) !== (key === undefined)) throw setting.wrong("has one of certificate and key");
-  if (clients && !certificate) throw clients.wrong("is of TLS, which needs a certificate and key");
-  const tls = certificate &&
-    key && {
-      certificate: certificate.text(pathProblem),
-      key: key.text(pathProblem),
-      ...(clients && { clients: clients.text(pathProblem) }),
-    };
-  const listen = { ...at, ...(tls && { tls }) };
-  const problem = addressProblem(listen, hasTokens);
-  if (problem !== undefined) throw setting.wrong(problem);
-  return listen;
 }
 
 function readHostGroup(name: string, setting: Setting): HostGroup {
@@ -93,8 +100,4 @@ function readHostGroup(name: string, setting: Setting): HostGroup {
 
 function readUser(setting: Setting): string | number {
   return setting.isNumber ? setting.integer(0, 4_294_967_294) : setting.text(userNameProblem);
-}
-
-function pathProblem(text: string): string | undefined {
-  return text.startsWith("/") ? undefined : "is not an absolute path";
 }

@@ -21,6 +21,7 @@ import { errnoText, isErrno, ownUid, privateDirectory } from "#host/files";
 import type { Places } from "#places";
 import { checkSocketPath } from "#socket-path";
 import { openSqliteStore } from "#store/sqlite";
+import type { RoleGrant } from "#role";
 import type { Store } from "#store";
 import type { Vault } from "#vault";
 import { openVault } from "#vault/open";
@@ -78,7 +79,7 @@ export class Daemon {
     const config = await readConfig(places.config);
     checkSocketPath(places.socket, "choose a shorter XDG_RUNTIME_DIR");
     const store = await openSqliteStore(join(places.state, "store.db"), { create: true, onFatal });
-    const vault = await openVaultOver(store, mode, places);
+    const vault = await openVaultOver(store, mode, places, config.roles);
     this.#closers.push(() => vault.close());
 
     const self: Caller = { kind: "embedded", uid: ownUid(), purpose: `${mode} daemon` };
@@ -109,7 +110,8 @@ export class Daemon {
       ownRunner: mode === "session" ? { uid: ownUid(), gid: process.getegid?.() ?? 0 } : undefined,
     });
     const startedAt = new Date().toISOString();
-    const status = (): Promise<StatusBody> => statusOf({ mode, places, startedAt, store, vault, machines, self });
+    const status = (caller: Caller): Promise<StatusBody> =>
+      statusOf({ mode, places, startedAt, store, vault, machines, caller });
     const app = adminApp({ vault, machines, hostGroups, status, log, attachDefault: config.attach });
     const admin = serveApi(app, unixCaller, (line) => log.write(line));
     await listenAdmin(admin, mode, places.socket);
@@ -130,14 +132,20 @@ export class Daemon {
   }
 }
 
-async function openVaultOver(store: Store, mode: "system" | "session", places: Places): Promise<Vault> {
+async function openVaultOver(
+  store: Store,
+  mode: "system" | "session",
+  places: Places,
+  roles: readonly RoleGrant[] | undefined,
+): Promise<Vault> {
   const files = {
     keyFile: join(dirname(places.config), "root.key"),
     keyring: join(places.state, "keyring.json"),
     audit: join(places.state, "audit.jsonl"),
   };
   try {
-    return await openVault(store, files, mode === "system" ? { mode } : { mode, uid: ownUid() });
+    const who = mode === "system" ? { mode } : { mode, uid: ownUid() };
+    return await openVault(store, files, { ...who, ...(roles && { roles }) });
   } catch (error) {
     await store.close();
     throw error;
@@ -201,12 +209,12 @@ interface StatusParts {
   store: Store;
   vault: Vault;
   machines: HostMachines;
-  self: Caller;
+  caller: Caller;
 }
 
 async function statusOf(parts: StatusParts): Promise<StatusBody> {
-  const { mode, places, startedAt, store, vault, machines, self } = parts;
-  const views = await machines.views(self);
+  const { mode, places, startedAt, store, vault, machines, caller } = parts;
+  const views = await machines.views(caller);
   return {
     version: VERSION,
     pid: process.pid,
@@ -215,7 +223,7 @@ async function statusOf(parts: StatusParts): Promise<StatusBody> {
     socket: places.socket,
     started_at: startedAt,
     store: { kind: "sqlite", epoch: (await store.epoch()).toString("hex"), revision: await store.revision() },
-    secrets: (await vault.secrets(self)).length,
+    secrets: (await vault.secrets(caller)).length,
     vms: views.map(({ vm, machine, convergence }) => ({
       name: vm.name,
       state: machine.state,

@@ -149,6 +149,9 @@ describe("/openapi.json", () => {
     expect(await ask(nodes, "/hostgroup/vm/nodes", json({ secrets: ["missing"] }))).toBe(404);
     expect(await ask("DELETE /hostgroup/{group}/nodes/{host}", "/hostgroup/vm/nodes/web-1")).toBe(404);
 
+    expect(await ask("GET /whoami", "/whoami")).toBe(200);
+    expect(await ask("GET /can", "/can?verb=attach&secret=a&vm=web-1")).toBe(200);
+    expect(await ask("GET /can", "/can?verb=start&secret=a")).toBe(400);
     expect(await ask("GET /status", "/status")).toBe(200);
     expect(await ask("GET /logs", "/logs?lines=1")).toBe(200);
     expect(await ask("DELETE /vms/{name}", "/vms/web-1")).toBe(204);
