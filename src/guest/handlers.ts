@@ -76,11 +76,11 @@ export async function getSecret({ vault }: Parts, { caller, name, request, respo
 export async function claim({ vault }: Parts, { caller, request, response }: Asked): Promise<void> {
   const body = await readBody(request);
   const key = parseClaim(body);
-  body.fill(0);
   try {
     await vault.claim(caller, key);
   } finally {
     key.fill(0);
+    body.fill(0);
   }
   response.writeHead(200, { "content-length": 0 }).end();
 }
@@ -106,16 +106,17 @@ function bundleQuery(query: string): { have: string | undefined; wait: number } 
 /** Resolves when the bytes are out, so that they may be wiped; rejects when the guest has gone away. */
 function write(response: ServerResponse, bytes: Uint8Array): Promise<void> {
   return new Promise((resolve, reject) => {
-    const gone = (): void => reject(new HatchwayError("unavailable", "the guest went away"));
+    const gone = (cause?: Error): void => reject(new HatchwayError("unavailable", "the guest went away", { cause }));
     if (response.destroyed || bytes.length === 0) {
       if (response.destroyed) gone();
       else resolve();
       return;
     }
-    response.once("close", gone);
+    const closed = (): void => gone();
+    response.once("close", closed);
     response.write(bytes, (error) => {
-      response.off("close", gone);
-      if (error) reject(error);
+      response.off("close", closed);
+      if (error) gone(error);
       else resolve();
     });
   });
@@ -128,6 +129,7 @@ async function readBody(request: IncomingMessage): Promise<Buffer> {
   let at = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     chunk.copy(body, at);
+    chunk.fill(0);
     at += chunk.length;
   }
   if (at !== length) throw new HatchwayError("invalid", "the body ended early");

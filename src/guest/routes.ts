@@ -56,6 +56,7 @@ export async function route(parts: Parts, asked: GuestRequest): Promise<void> {
   const mark = url.indexOf("?");
   const path = mark < 0 ? url : url.slice(0, mark);
   const query = mark < 0 ? "" : url.slice(mark + 1);
+  checkHeaders(request);
   checkBody(request);
   const sameMethod = ROUTES.filter(({ method }) => method === request.method);
   const found = sameMethod.find((candidate) => candidate.path.test(path));
@@ -77,6 +78,12 @@ async function isProven(vault: Vault, { identity, request }: GuestRequest): Prom
   if (key === undefined) return false;
   const { vmId, channel } = identity;
   return vault.proves({ kind: "vm", vmId, channel, proven: false }, Buffer.from(key, "hex"));
+}
+
+/** A header that is there twice may mean one thing to us and another to who looks on (RFC 9112, section 11.2). */
+function checkHeaders({ rawHeaders }: IncomingMessage): void {
+  const names = rawHeaders.filter((_, at) => at % 2 === 0).map((name) => name.toLowerCase());
+  if (new Set(names).size < names.length) throw new HatchwayError("invalid", "a header is there twice");
 }
 
 /** Only a POST has a body, of a stated length; that keeps every question of where a request ends out. */

@@ -9,7 +9,7 @@ import { route, type GuestRequest, type Parts } from "#guest/routes";
 const MAX_CONNECTIONS = 32;
 /** Milliseconds for the header of a request, and for its body. */
 const REQUEST_TIMEOUT = 5_000;
-/** Milliseconds that an idle connection is kept: longer than the longest wait. */
+/** Milliseconds that a connection is kept on which nothing moves, in or out: longer than the longest wait. */
 const IDLE_TIMEOUT = 75_000;
 
 /**
@@ -34,6 +34,7 @@ export class GuestServer {
       insecureHTTPParser: false,
       requireHostHeader: true,
     });
+    this.#http.timeout = IDLE_TIMEOUT;
     this.#http.on("request", (request, response) => {
       if (this.#oneAtATime.admits(request, response)) void this.#serve(request, response);
     });

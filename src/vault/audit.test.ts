@@ -115,27 +115,15 @@ test("a trail that is cut before the anchor's newest line is refused", async ({ 
   await expect(Audit.open(trail.path, trail.key, anchor)).rejects.toMatchObject(corrupt);
 });
 
-test("an edit of any byte behind the settled part is refused", async ({ expect }) => {
+test("an edit of any byte anywhere is refused", async ({ expect }) => {
   const trail = await place();
   const anchor = await written(trail, 2);
-  const whole = await readFile(trail.path);
-  for (let at = anchor.settled.offset; at < whole.length - 1; at++) {
-    const edited = Buffer.from(whole);
-    edited[at] = (edited[at] ?? 0) ^ 1;
-    await writeFile(trail.path, edited);
-    await expect(Audit.open(trail.path, trail.key, anchor), `byte ${at}`).rejects.toMatchObject(corrupt);
-  }
-});
-
-test("an edit of any byte anywhere is refused where the whole trail is read", async ({ expect }) => {
-  const trail = await place();
-  await written(trail, 2);
   const whole = await readFile(trail.path);
   for (let at = 0; at < whole.length - 1; at++) {
     const edited = Buffer.from(whole);
     edited[at] = (edited[at] ?? 0) ^ 2;
     await writeFile(trail.path, edited);
-    await expect(Audit.open(trail.path, trail.key, undefined), `byte ${at}`).rejects.toMatchObject(corrupt);
+    await expect(Audit.open(trail.path, trail.key, anchor), `byte ${at}`).rejects.toMatchObject(corrupt);
   }
 });
 

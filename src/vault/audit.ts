@@ -6,11 +6,11 @@
 // `mac` is HMAC-SHA256 under the audit key over the MAC of the line before (32 bytes; zero for the first) and the line
 // as it stands without `,"mac":"…"`. The anchor, kept in the store with every mutation, says from where on there are
 // operations still open and what the newest line was: a file that ends before it, or differs, was cut or edited.
-import { createHmac, timingSafeEqual } from "node:crypto";
 import { constants } from "node:fs";
 import { open, type FileHandle } from "node:fs/promises";
 import { HatchwayError } from "#error";
 import { errnoText } from "#host/files";
+import { checkTrail, encodeLine } from "#vault/audit-chain";
 import type { Key } from "#vault/envelope";
 
 export interface AuditFields {
@@ -53,8 +53,6 @@ export interface OpenedAudit {
   done: AuditLine[];
 }
 
-export const BEGINNING: AuditPosition = { offset: 0, seq: 0, mac: "0".repeat(64) };
-
 /** Milliseconds after which a line is on disk that nobody waits for. */
 const SYNC_DELAY = 100;
 
@@ -89,19 +87,13 @@ export class Audit {
   }
 
   /**
-   * Opens the trail and checks it from the anchor on. A last line without its newline was never acknowledged and is
+   * Opens the trail and checks all of it. A last line without its newline was never acknowledged and is
    * cut off. Throws "corrupt" if the trail is not what was written, "unavailable" if it cannot be opened.
    */
   static async open(path: string, key: Key, anchor: AuditAnchor | undefined): Promise<OpenedAudit> {
     const file = await openFile(path);
     try {
-      const start = anchor?.settled ?? BEGINNING;
-      const { lines, end } = await readChain(file, path, key, start);
-      const reached = anchor && [start.seq, ...lines.map(({ seq }) => seq)].includes(anchor.newest.seq);
-      const newest = lines.find(({ seq }) => seq === anchor?.newest.seq)?.mac ?? start.mac;
-      if (anchor && (!reached || newest !== anchor.newest.mac)) {
-        throw new HatchwayError("corrupt", `the audit trail "${path}" was cut: it lacks line ${anchor.newest.seq}`);
-      }
+      const { lines, end } = await checkTrail(file, path, key, anchor);
       if ((await file.stat()).size > end.offset) await file.truncate(end.offset);
       // An earlier process may have ended between writing and syncing.
       if (end.offset > 0) await file.datasync();
@@ -173,9 +165,8 @@ export class Audit {
     const seq = this.#position.seq + 1;
     const time = new Date().toISOString();
     const body = JSON.stringify({ seq, time, phase, op, opId, caller, secret, version, vm, outcome });
-    const mac = macOf(this.#key, this.#position.mac, body);
-    const line = Buffer.from(`${body.slice(0, -1)},"mac":"${mac}"}\n`);
-    this.#position = { offset: this.#position.offset + line.length, seq, mac };
+    const { line, end } = encodeLine(this.#key, this.#position, body);
+    this.#position = end;
     return line;
   }
 
@@ -238,44 +229,4 @@ async function openFile(path: string): Promise<FileHandle> {
       cause,
     });
   }
-}
-
-/** Reads and checks all whole lines after `start`. */
-async function readChain(
-  file: FileHandle,
-  path: string,
-  key: Key,
-  start: AuditPosition,
-): Promise<{ lines: AuditLine[]; end: AuditPosition }> {
-  const { size } = await file.stat();
-  if (size < start.offset)
-    throw new HatchwayError("corrupt", `the audit trail "${path}" was cut: it has ${size} bytes`);
-  const bytes = Buffer.alloc(size - start.offset);
-  await file.read(bytes, 0, bytes.length, start.offset);
-  const lines: AuditLine[] = [];
-  let end = start;
-  for (let at = 0; ;) {
-    const newline = bytes.indexOf(0x0a, at);
-    if (newline < 0) return { lines, end };
-    const line = checkLine(bytes.toString("utf8", at, newline), path, key, end);
-    lines.push(line);
-    at = newline + 1;
-    end = { offset: start.offset + at, seq: line.seq, mac: line.mac };
-  }
-}
-
-const MAC_FIELD = /,"mac":"([0-9a-f]{64})"\}$/;
-
-function checkLine(text: string, path: string, key: Key, before: AuditPosition): AuditLine {
-  const said = MAC_FIELD.exec(text);
-  const body = `${text.slice(0, said?.index ?? 0)}}`;
-  const expected = macOf(key, before.mac, body);
-  if (!said?.[1] || !timingSafeEqual(Buffer.from(said[1]), Buffer.from(expected))) {
-    throw new HatchwayError("corrupt", `the audit trail "${path}" was edited: line ${before.seq + 1} does not hold`);
-  }
-  return JSON.parse(text) as AuditLine;
-}
-
-function macOf(key: Key, before: string, body: string): string {
-  return createHmac("sha256", key.bytes).update(Buffer.from(before, "hex")).update(body).digest("hex");
 }

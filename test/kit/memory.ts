@@ -4,7 +4,7 @@ import { isErrno } from "#host/files";
 const PIECE = 16_777_216;
 
 /** How often each needle is in the writable memory of a process of ours (proc_pid_mem(5)), in the needles' order. */
-export async function countInMemory(pid: number, needles: readonly string[]): Promise<number[]> {
+export async function countInMemory(pid: number, needles: readonly (string | Buffer)[]): Promise<number[]> {
   const counts = needles.map(() => 0);
   await using memory = await open(`/proc/${pid}/mem`);
   const buffer = Buffer.alloc(PIECE);
