@@ -1,7 +1,7 @@
 /** Who asks. The first parameter of every operation of the vault; there is no ambient identity. */
 export type Caller =
   /** A process on a unix socket, as the kernel names it (SO_PEERCRED, unix(7)). */
-  | { kind: "unix"; uid: number; gid: number; pid: number }
+  | { kind: "unix"; uid: number; gid: number; pid: number; groups?: readonly number[] }
   /** Whoever sent a bearer token of the configuration. */
   | { kind: "token"; id: string }
   /** Whoever holds the key of a client certificate that our authority signed; `name` is its subject's common name. */

@@ -9,7 +9,7 @@ import { readTarget } from "#admin/target";
 import type { Caller } from "#caller";
 import { HatchwayError } from "#error";
 import { OneAtATime } from "#pipelining";
-import { descriptorOf, peerCredentials } from "#host/peer";
+import { descriptorOf, peerCredentials, peerGroups } from "#host/peer";
 
 /** Limits of a server: what a client that is slow, or many, can take up. Times are milliseconds. */
 const LIMITS = {
@@ -99,5 +99,6 @@ function answerRefusal(thrown: unknown, outgoing: ServerResponse, report: Report
 
 /** The process at the other end of a unix socket, as the kernel names it. */
 export function unixCaller(socket: Socket): Caller {
-  return { kind: "unix", ...peerCredentials(descriptorOf(socket)) };
+  const fd = descriptorOf(socket);
+  return { kind: "unix", ...peerCredentials(fd), groups: peerGroups(fd) };
 }

@@ -79,7 +79,11 @@ function readServeFlags(flags: ServeFlags): ServeOptions {
 const STOP_LIMIT = 10_000;
 
 async function stopDaemon(session: Session): Promise<undefined> {
-  const { pid, vms } = await session.client.status();
+  const { client } = session;
+  // The pid of a daemon on a network may be somebody else's here.
+  if (!client.isLocal)
+    throw new HatchwayError("unsupported", "a daemon is stopped over its socket, on its own machine");
+  const { pid, vms } = await client.status();
   try {
     process.kill(pid, "SIGTERM");
   } catch (cause) {

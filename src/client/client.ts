@@ -34,6 +34,8 @@ export interface LogRequest {
 }
 
 export interface Client {
+  /** Whether the daemon is reached by its socket, so that it is a process of this machine. */
+  readonly isLocal: boolean;
   secrets(): Promise<SecretBody[]>;
   secret(name: string): Promise<SecretBody>;
   /**
@@ -83,17 +85,19 @@ export interface Client {
  */
 export function connect(uri?: string, env: NodeJS.ProcessEnv = process.env, files: CredentialFiles = {}): Client {
   const target = parseTarget(uri ?? env["HATCHWAY_URI"], env, process.getuid?.() ?? 0, files);
-  return new HttpClient(new Transport(target));
+  return new HttpClient(new Transport(target), target.kind === "socket");
 }
 
 /** Milliseconds that the daemon gets on top of those that it was asked to wait. */
 const SLACK = 30_000;
 
 class HttpClient implements Client {
+  readonly isLocal: boolean;
   readonly #transport: Transport;
 
-  constructor(transport: Transport) {
+  constructor(transport: Transport, isLocal: boolean) {
     this.#transport = transport;
+    this.isLocal = isLocal;
   }
 
   secrets(): Promise<SecretBody[]> {

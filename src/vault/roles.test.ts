@@ -79,6 +79,9 @@ test("without roles all is as it was; with them, only the owner and root need no
   expect(asked({ mode: "system", roles: [] }, token)).toBe("forbidden");
   expect(asked(policyOf(), unix(1000))).toBeUndefined();
   expect(asked(policyOf({ role: "admin", holder: { kind: "gid", gid: 7 } }), unix(5))).toBeUndefined();
+  expect(asked(policyOf({ role: "admin", holder: { kind: "gid", gid: 8 } }), unix(5))).toBe("forbidden");
+  const member: Caller = { kind: "unix", uid: 5, gid: 7, pid: 1, groups: [8] };
+  expect(asked(policyOf({ role: "admin", holder: { kind: "gid", gid: 8 } }), member)).toBeUndefined();
   expect(asked(policyOf({ role: "admin", holder: { kind: "uid", uid: 6 } }), unix(5))).toBe("forbidden");
   const certificate: Caller = { kind: "certificate", name: "ci", serial: "01" };
   expect(asked(policyOf({ role: "admin", holder: ci }), certificate)).toBe("forbidden");

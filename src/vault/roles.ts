@@ -38,7 +38,7 @@ export function scopesOf(grants: readonly RoleGrant[], caller: Caller): Scope[] 
       case "uid":
         return caller.kind === "unix" && caller.uid === holder.uid;
       case "gid":
-        return caller.kind === "unix" && caller.gid === holder.gid;
+        return caller.kind === "unix" && (caller.gid === holder.gid || caller.groups?.includes(holder.gid) === true);
       case "token":
         return caller.kind === "token" && caller.id === holder.id;
       case "certificate":

@@ -9,6 +9,7 @@ import { connect, type Client } from "#client/client";
 import type { CredentialFiles } from "#client/uri";
 import { Daemon } from "#daemon/daemon";
 import { parseAddress } from "#daemon/listen";
+import { runCli } from "#test/kit/run-cli";
 import { auditLines } from "#test/kit/vault";
 
 const token = randomBytes(32).toString("hex");
@@ -142,6 +143,13 @@ describe("a bearer token", () => {
     await daemon.close();
     await expect(serve(plain())).rejects.toMatchObject({ code: "forbidden" });
   });
+});
+
+test("a daemon is not stopped over a network, whose pids are not ours", async ({ expect }) => {
+  const { port } = await serve(plain());
+  const env = { HATCHWAY_TOKEN_FILE: join(folder, "token") };
+  const ran = await runCli(["-c", `http://127.0.0.1:${port}`, "stop"], { env });
+  expect(ran).toMatchObject({ code: 9, stderr: expect.stringContaining("on its own machine") as string });
 });
 
 describe("over TLS", () => {

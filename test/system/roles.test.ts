@@ -1,12 +1,18 @@
 // Roles as the configuration gives them: to tokens here, over TCP, with the commands that people type.
+import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { afterEach, beforeEach, test } from "vitest";
 import { Daemon } from "#daemon/daemon";
 import { call } from "#test/kit/http";
 import { runCli, type Outcome } from "#test/kit/run-cli";
 import { auditLines } from "#test/kit/vault";
+
+async function run(program: string, words: readonly string[]): Promise<string> {
+  return (await promisify(execFile)(program, words, { cwd: "/" })).stdout;
+}
 
 let folder: string;
 let socket: string;
@@ -92,6 +98,23 @@ test("a token does what its role allows, is told what it may, and leaves a line 
     "token:ci daemon.logs",
     "token:view grant.detach",
   ]);
+});
+
+test("a user of the host has the roles of his groups, his further ones too", async ({ expect }) => {
+  const config = join(folder, "c/config.yaml");
+  writeFileSync(config, "roles:\n  - {role: reader, gid: 1200, secrets: ci-*}\n", { mode: 0o600 });
+  await serve();
+  for (const name of ["ci-key", "root-key"]) await call(socket, "PUT", `/secrets/${name}/value`, "v");
+  for (const path of [folder, join(folder, "run")]) chmodSync(path, 0o711);
+  chmodSync(socket, 0o666);
+  const ask = `require("node:http").get({ socketPath: process.argv[1], path: "/secrets" }, async (answer) => {
+    for await (const chunk of answer) process.stdout.write(answer.statusCode + " " + chunk);
+  })`;
+  const as = (groups: string): Promise<string> =>
+    run("setpriv", ["--reuid=65534", "--regid=65534", `--groups=${groups}`, "node", "-e", ask, socket]);
+  expect(await as("1100,1200")).toMatch(/^200 .*ci-key/);
+  expect(await as("1100,1200")).not.toContain("root-key");
+  expect(await as("1100")).toContain('403 {"error":"no role of uid 65534 allows secret.list"');
 });
 
 test("a configuration that others can write to is refused, as is its folder", async ({ expect }) => {
