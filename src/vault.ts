@@ -11,8 +11,11 @@ import type { Convergence, LaunchOptions, Runner, Vm } from "#vm";
  * HatchwayError.
  */
 export interface Vault {
-  /** Whether `caller` may be heard at all, or read the daemon's log; a refusal is audited. */
-  allow(caller: Caller, what: "admin.enter" | "daemon.logs"): Promise<void>;
+  /**
+   * Throws unless `caller` may be heard at all, read the daemon's log, or make a VM of that name, for what comes before
+   * the operation itself; a refusal is audited.
+   */
+  allow(caller: Caller, what: "admin.enter" | "daemon.logs" | "vm.create", vm?: string): Promise<void>;
   /** The roles that `caller` has. */
   whoami(caller: Caller): Promise<readonly Scope[]>;
   /** Whether `caller` could do something; asking leaves no line. Throws "invalid" for what is not done to such. */

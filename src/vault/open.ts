@@ -57,7 +57,7 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
 
   const whileOpen = opened.move();
   return {
-    allow: (caller, what) => gate.read(caller, what, {}, async () => undefined),
+    allow: (caller, what, vm) => gate.read(caller, what, vm === undefined ? {} : { vm }, async () => undefined),
     whoami: async (caller) => gate.scopes(caller),
     can: async (caller, verb, subject) => {
       const refused = gate.refusal(caller, operationOf(verb, subject), subject);

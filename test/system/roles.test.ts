@@ -88,6 +88,8 @@ test("a token does what its role allows, is told what it may, and leaves a line 
   expect((await as("ci", "vm", "show", "ci-1", "--json")).stdout).not.toContain("root-key");
   expect((await as("view", "secret", "list")).stdout).toContain("root-key");
   expect((await as("view", "vm", "detach", "ci-1", "ci-key")).code).toBe(5);
+  const disk = ["vm", "launch", "x", "--disk", "/nowhere/disk"];
+  expect((await as("view", ...disk)).stderr).toContain("allows vm.create");
   expect((await as("view", "status", "--json")).stdout).toContain('"secrets": 2');
 
   const lines = auditLines(readFileSync(join(folder, "s/audit.jsonl"), "utf8"));
@@ -97,6 +99,7 @@ test("a token does what its role allows, is told what it may, and leaves a line 
     "token:ci secret.remove",
     "token:ci daemon.logs",
     "token:view grant.detach",
+    "token:view vm.create",
   ]);
 });
 
