@@ -125,6 +125,8 @@ export interface VmBody {
   name: string;
   id: string;
   state: VmState;
+  /** The host group that it was launched in. */
+  group?: string;
   /** Why it is `failed`, or how it ended; one line. */
   reason?: string;
   runner: { uid: number; gid: number; name?: string };
@@ -177,6 +179,21 @@ export interface GrantBody {
   env?: string;
   link?: string;
   attached_at: string;
+}
+
+/** `GET /whoami` */
+export interface WhoamiBody {
+  /** As the audit trail names him. */
+  caller: string;
+  /** What he may do, each over the secrets and VMs whose names match. */
+  roles: { role: "admin" | "operator" | "reader" | "runner"; secrets: string; vms: string }[];
+}
+
+/** `GET /can?verb=attach&secret=NAME&vm=NAME` */
+export interface CanBody {
+  allowed: boolean;
+  /** Why not. */
+  reason?: string;
 }
 
 /** `GET /status` */
@@ -260,4 +277,33 @@ export interface ErrorBody {
   error: string;
   code: string;
   hint?: string;
+}
+
+/** `POST /hostgroup/NAME/nodes`, Slicer's way to launch a VM: with all secrets where the list is absent, [] with none. */
+export interface NodeRequestBody {
+  secrets?: string[];
+  ram_bytes?: number;
+  cpus?: number;
+}
+
+/** `GET /nodes`, `GET /hostgroup/NAME/nodes`, and what creating one answers. */
+export interface NodeBody {
+  hostname: string;
+  /** Absent for a VM that was not launched in a group. */
+  hostgroup?: string;
+  ram_bytes?: number;
+  cpus?: number;
+  arch: string;
+  status: "Running" | "Stopped";
+  created_at: string;
+}
+
+/** `GET /hostgroup` */
+export interface HostGroupBody {
+  name: string;
+  /** How many VMs it has. */
+  count: number;
+  ram_bytes: number;
+  cpus: number;
+  arch: string;
 }

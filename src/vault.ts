@@ -3,6 +3,7 @@ import type { Bundle } from "#bundle";
 import type { Caller } from "#caller";
 import type { Grant, GrantRequest } from "#grant";
 import type { Keys } from "#keys";
+import type { Scope, Verb, Verdict } from "#role";
 import type { DeliveryChange, Secret, SecretVersion } from "#secret";
 import type { Trail } from "#trail";
 import type { Convergence, LaunchOptions, Runner, Vm } from "#vm";
@@ -13,6 +14,16 @@ import type { Convergence, LaunchOptions, Runner, Vm } from "#vm";
  * HatchwayError.
  */
 export interface Vault {
+  /**
+   * Throws unless `caller` may be heard at all, read the daemon's log, or make a VM of that name, for what comes before
+   * the operation itself; a refusal is audited.
+   */
+  allow(caller: Caller, what: "admin.enter" | "daemon.logs" | "vm.create", vm?: string): Promise<void>;
+  /** The roles that `caller` has. */
+  whoami(caller: Caller): Promise<readonly Scope[]>;
+  /** Whether `caller` could do something; asking leaves no line. Throws "invalid" for what is not done to such. */
+  can(caller: Caller, verb: Verb, subject: { secret?: string; vm?: string }): Promise<Verdict>;
+
   /**
    * Stores a value, or changes only metadata where `value` is absent. The vault wipes nothing: `value` is the
    * caller's. `create` throws "exists", `update` throws "not-found", `set` does either.
@@ -102,6 +113,7 @@ export interface Given {
 export interface VmRequest {
   name: string;
   runner: Runner;
+  group?: string;
   launch?: LaunchOptions;
   grants: readonly GrantRequest[];
   /** Attach every secret that there is, as Slicer does where no list is given. */

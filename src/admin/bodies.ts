@@ -19,7 +19,7 @@ import { hostUser } from "#host/users";
 import type { VmView } from "#machines";
 import type { Delivery, DeliveryChange, Secret, SecretVersion } from "#secret";
 import type { Given, VmRequest } from "#vault";
-import { isSynced, type Convergence, type LaunchOptions, type Runner } from "#vm";
+import { DEFAULT_MACHINE, isSynced, type Convergence, type LaunchOptions, type Runner } from "#vm";
 import { diskFormat } from "#vmm/disk";
 
 /** RFC 3339, UTC. */
@@ -105,6 +105,7 @@ export async function vmBody({ vm, machine, secrets, convergence, channels, cont
     state: machine.state,
     reason: "reason" in machine ? machine.reason : undefined,
     runner: { ...vm.runner, ...(user && { name: user.name }) },
+    group: vm.group,
     created_at: time(vm.createdAt),
     secrets,
     pid: running?.pid,
@@ -155,9 +156,6 @@ export function wholeDelivery(said: Said<DeliveryBody>): DeliveryChange {
   }
   return { ...deliveryChange(said), file: false };
 }
-
-/** Megabytes and processors of a VM that does not say. */
-const DEFAULT_MACHINE = { memoryMiB: 256, cpus: 1 };
 
 /** What `POST /vms` asks for. `start`: it is to be launched, if only with defaults. */
 export async function vmRequest(

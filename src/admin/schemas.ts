@@ -7,6 +7,7 @@ import type {
   AttachRequest,
   DeliveryBody,
   LaunchBody,
+  NodeRequestBody,
   RenameRequest,
   RollbackRequest,
   SecretRequest,
@@ -26,6 +27,7 @@ import {
   userNameProblem,
   vmNameProblem,
 } from "#protocol/names";
+import { VERBS, type Verb } from "#role";
 
 /** A body as zod gives it: an optional member may also be there and undefined. */
 export type Said<T> = { [Key in keyof T]: T[Key] | undefined };
@@ -189,6 +191,19 @@ export const vmCreation: Form<VmSaid> = form(
   }),
 );
 
+/** `POST /hostgroup/NAME/nodes` */
+export const nodeCreation: Form<Said<NodeRequestBody>> = form(
+  z.strictObject({
+    secrets: z.array(secretName, "is not an array").max(4096, "has more than 4096 elements").optional(),
+    ram_bytes: z
+      .int("is not an integer")
+      .min(67_108_864, "is below 64 MiB")
+      .max(2 ** 40, "is above 1 TiB")
+      .optional(),
+    cpus: z.int("is not an integer").min(1, "is below 1").max(255, "is above 255").optional(),
+  }),
+);
+
 const number = z
   .string()
   .regex(/^[0-9]{1,7}$/, "is not a number")
@@ -253,6 +268,17 @@ export const launchQuery: z.ZodType<WaitQuery & { launch?: boolean | undefined }
   ...wait,
 });
 export const graceQuery: z.ZodType<{ grace?: number | undefined }> = z.strictObject({ grace: duration.optional() });
+
+export interface CanQuery {
+  verb: Verb;
+  secret?: string | undefined;
+  vm?: string | undefined;
+}
+export const canQuery: z.ZodType<CanQuery> = z.strictObject({
+  verb: z.enum(VERBS, `is none of ${VERBS.join(", ")}`),
+  secret: secretName.optional(),
+  vm: named(vmNameProblem).optional(),
+});
 
 const lines = z
   .string()

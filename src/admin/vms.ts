@@ -32,10 +32,12 @@ export async function listVms({ machines }: VmParts, { caller }: Ask<unknown, un
 }
 
 export async function createVm(
-  { machines, attachDefault }: VmParts,
+  { vault, machines, attachDefault }: VmParts,
   { caller, json, query }: Ask<WaitQuery & { launch?: boolean | undefined }, VmSaid>,
 ): Promise<Answer> {
   const start = query.launch === true;
+  // The request is read with a look at its disk, which is nobody else's to ask for.
+  await vault.allow(caller, "vm.create", json.name);
   const request = await vmRequest(json, caller, { start, attachDefault });
   return created(await vmBody(await machines.create(caller, request, start, ...waitOf(query))));
 }

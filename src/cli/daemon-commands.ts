@@ -4,6 +4,7 @@ import type { StatusBody } from "#api";
 import { HatchwayError } from "#error";
 import { VERSION } from "#version";
 import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { examples, leaf, type Run } from "./command.ts";
 import { daemonLogs } from "./logs.ts";
@@ -20,6 +21,8 @@ export interface ServeOptions extends StatePlace {
   background?: boolean;
   /** Asks for the passphrase of the store, where there is a terminal. */
   askPassphrase?: (label: string) => Promise<Buffer>;
+  /** An address of the loopback to serve on as well, and the private file with the token that opens it. */
+  listen?: { address: string; tokenFile: string };
 }
 
 /** Runs the daemon until it ends, or until it serves when it stays in the background. Answers the exit code. */
@@ -27,6 +30,8 @@ export type Serve = (options: ServeOptions) => Promise<number>;
 
 interface ServeFlags extends PlaceFlags {
   background?: true;
+  listen?: string;
+  tokenFile?: string;
 }
 
 export function addDaemonCommands(run: Run, program: Command, serve: Serve): void {
@@ -48,18 +53,34 @@ function defineServe(command: Command): Command {
     .option("--system", "the machine's daemon (the default for root)")
     .option("--background", "return when it serves, and leave it running")
     .option("--state <folder>", "keep the state there")
+    .option("--listen <address:port>", "serve the admin API there too, on the loopback; needs --token-file")
+    .option("--token-file <file>", "the file with the token that opens it, which only you can read")
     .addHelpText("after", examples("hatchway serve --session --background", "hatchway serve --system"));
 }
 
 function readServeFlags(flags: ServeFlags): ServeOptions {
-  return { ...readPlace(flags), ...(flags.background === true && { background: true }) };
+  const options: ServeOptions = readPlace(flags);
+  if (flags.background === true) options.background = true;
+  if ((flags.listen === undefined) !== (flags.tokenFile === undefined)) {
+    throw new HatchwayError("invalid", "--listen and --token-file need each other", {
+      hint: "more addresses, tokens and TLS: the keys listen and tokens of config.yaml",
+    });
+  }
+  if (flags.listen !== undefined && flags.tokenFile !== undefined) {
+    options.listen = { address: flags.listen, tokenFile: resolve(flags.tokenFile) };
+  }
+  return options;
 }
 
 /** Milliseconds for a daemon to end that was told to. */
 const STOP_LIMIT = 10_000;
 
 async function stopDaemon(session: Session): Promise<undefined> {
-  const { pid, vms } = await session.client.status();
+  const { client } = session;
+  // The pid of a daemon on a network may be somebody else's here.
+  if (!client.isLocal)
+    throw new HatchwayError("unsupported", "a daemon is stopped over its socket, on its own machine");
+  const { pid, vms } = await client.status();
   try {
     process.kill(pid, "SIGTERM");
   } catch (cause) {

@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import { exitCode } from "#error";
 import { VERSION } from "#version";
+import { addAccessCommands } from "./access-commands.ts";
 import { withGlobalFlags, type Run } from "./command.ts";
 import { addAuditCommands } from "./audit-commands.ts";
 import { addCompletionCommand } from "./completion-commands.ts";
@@ -34,6 +35,8 @@ export function makeProgram(run: Run, serve: Serve, offline: LoadOffline): Comma
   program.commandsGroup("Secrets and VMs:");
   addSecretCommands(run, program);
   addVmCommands(run, program);
+  program.commandsGroup("Access:");
+  addAccessCommands(run, program);
   program.commandsGroup("The daemon:");
   addDaemonCommands(run, program, serve);
   addKeyCommands(run, program, offline);
@@ -72,6 +75,9 @@ const MEANINGS: readonly (readonly [code: number, meaning: string])[] = [
 const MORE_HELP = `
 Environment:
   HATCHWAY_URI           the daemon to talk to, where -c does not say it
+  HATCHWAY_TOKEN_FILE    for http:// and https://: the private file with the bearer token
+  HATCHWAY_CERT_FILE, HATCHWAY_KEY_FILE, HATCHWAY_CA_FILE
+                         for https://: the client's certificate and key, the server's authority
   XDG_RUNTIME_DIR, XDG_STATE_HOME, XDG_CONFIG_HOME
                          where a session daemon has its socket, state, configuration
   NO_COLOR               no colours

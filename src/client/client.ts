@@ -3,6 +3,7 @@
 import type {
   AboutBody,
   AttachRequest,
+  CanBody,
   DeliveryBody,
   GrantBody,
   KeyBackupBody,
@@ -19,10 +20,13 @@ import type {
   VmRequestBody,
   WayBody,
   WayQuery,
+  WhoamiBody,
 } from "#api";
 import { HatchwayError } from "#error";
-import { Transport, type Request } from "./transport.ts";
-import { parseTarget } from "./uri.ts";
+import type { Request } from "./request.ts";
+import type { Verb } from "#role";
+import { Transport } from "./transport.ts";
+import { parseTarget, type CredentialFiles } from "./uri.ts";
 import { secretNameProblem, vmNameProblem } from "#protocol/names";
 
 /** How long the daemon shall wait before it answers, and for what. */
@@ -44,6 +48,8 @@ export interface LogRequest {
 export type MetadataBody = DeliveryBody & AboutBody;
 
 export interface Client {
+  /** Whether the daemon is reached by its socket, so that it is a process of this machine. */
+  readonly isLocal: boolean;
   secrets(): Promise<SecretBody[]>;
   secret(name: string): Promise<SecretBody>;
   /**
@@ -101,29 +107,37 @@ export interface Client {
   /** Checks all of it; throws "corrupt" with the first bad line. */
   auditVerify(): Promise<TrailBody>;
 
+  /** Who the daemon takes this client for, and what he may do. */
+  whoami(): Promise<WhoamiBody>;
+  /** Whether he could do something to a secret, a VM, or to both: attach and detach. */
+  can(verb: Verb, subject: { secret?: string; vm?: string }): Promise<CanBody>;
   status(): Promise<StatusBody>;
   /** The daemon's log. */
   logs(request: LogRequest): AsyncIterable<Buffer>;
 }
 
 /**
- * A client of the daemon that `uri` names: `secret:///system`, `secret:///session` or `unix:///path/to.sock`;
- * HATCHWAY_URI when undefined, and without that the user's session daemon if it runs, else the system's. Connects with
- * the first request. Throws "invalid" or "unsupported" for another URI.
+ * A client of the daemon that `uri` names: `secret:///system`, `secret:///session`, `unix:///path/to.sock`,
+ * `http://127.0.0.1:port` with a token or `https://host:port` with a token or a certificate; HATCHWAY_URI when
+ * undefined, and without that the user's session daemon if it runs, else the system's. `files` are those of a network
+ * connection; HATCHWAY_TOKEN_FILE, _CERT_FILE, _KEY_FILE and _CA_FILE name those that it leaves out. Connects with the
+ * first request. Throws "invalid" or "unsupported" for another URI.
  */
-export function connect(uri?: string, env: NodeJS.ProcessEnv = process.env): Client {
-  const target = parseTarget(uri ?? env["HATCHWAY_URI"], env, process.getuid?.() ?? 0);
-  return new HttpClient(new Transport(target));
+export function connect(uri?: string, env: NodeJS.ProcessEnv = process.env, files: CredentialFiles = {}): Client {
+  const target = parseTarget(uri ?? env["HATCHWAY_URI"], env, process.getuid?.() ?? 0, files);
+  return new HttpClient(new Transport(target), target.kind === "socket");
 }
 
 /** Milliseconds that the daemon gets on top of those that it was asked to wait. */
 const SLACK = 30_000;
 
 class HttpClient implements Client {
+  readonly isLocal: boolean;
   readonly #transport: Transport;
 
-  constructor(transport: Transport) {
+  constructor(transport: Transport, isLocal: boolean) {
     this.#transport = transport;
+    this.isLocal = isLocal;
   }
 
   secrets(): Promise<SecretBody[]> {
@@ -287,6 +301,14 @@ class HttpClient implements Client {
 
   auditVerify(): Promise<TrailBody> {
     return this.#json({ method: "GET", path: "/audit/verify", patience: 600_000 });
+  }
+
+  whoami(): Promise<WhoamiBody> {
+    return this.#json({ method: "GET", path: "/whoami" });
+  }
+
+  can(verb: Verb, subject: { secret?: string; vm?: string }): Promise<CanBody> {
+    return this.#json({ method: "GET", path: `/can${query({ verb, ...subject })}` });
   }
 
   status(): Promise<StatusBody> {

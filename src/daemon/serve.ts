@@ -2,7 +2,8 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { Daemon } from "#daemon/daemon";
+import { Daemon, type DaemonOptions } from "#daemon/daemon";
+import { parseAddress } from "#daemon/listen";
 import { HatchwayError } from "#error";
 import { placesOf, type StatePlace } from "#daemon/places";
 import { privateDirectory } from "#host/files";
@@ -14,6 +15,8 @@ export interface ServeOptions extends StatePlace {
   background?: boolean;
   /** Asks for the passphrase of the store, where there is a terminal. */
   askPassphrase?: (label: string) => Promise<Buffer>;
+  /** An address of the loopback to serve on as well, and the private file with the token that opens it. */
+  listen?: { address: string; tokenFile: string };
 }
 
 /** Tells a daemon in the background that it is one, and over which descriptor it reports. */
@@ -33,7 +36,7 @@ export async function serve(options: ServeOptions): Promise<number> {
   const echo = process.env[CHILD] === undefined;
   const { mode, askPassphrase } = options;
   const asking = askPassphrase && { askPassphrase };
-  const daemon = await Daemon.start({ mode, places, echo, onFatal: end, ...asking });
+  const daemon = await Daemon.start({ mode, places, echo, onFatal: end, ...asking, ...networkOf(options) });
   process.send?.({ serving: places.socket });
   process.disconnect?.();
   const fatal = await ended;
@@ -46,6 +49,14 @@ export async function serve(options: ServeOptions): Promise<number> {
   // What has failed cannot be closed in order either; why is known.
   await Promise.allSettled([daemon.close()]);
   throw fatal;
+}
+
+/** `--listen` and `--token-file`, as the configuration has such; the token is called by its flag. */
+function networkOf({ listen }: ServeOptions): Pick<DaemonOptions, "listen" | "tokens"> {
+  if (!listen) return {};
+  const address = parseAddress(listen.address);
+  if (address) return { listen: [address], tokens: [{ id: "token-file", path: listen.tokenFile }] };
+  throw new HatchwayError("invalid", `"${listen.address}" is not an address and a port, such as "127.0.0.1:8080"`);
 }
 
 /** Starts this same command again, in a session of its own, and waits until it serves or ends. */

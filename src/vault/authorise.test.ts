@@ -4,6 +4,8 @@ import { HatchwayError } from "#error";
 import { authorise, type Operation, type Policy } from "#vault/authorise";
 
 const operations = [
+  "admin.enter",
+  "daemon.logs",
   "secret.create",
   "secret.update",
   "secret.set",
@@ -49,7 +51,7 @@ const runner: Caller = { kind: "runner", uid: 65534, vmId: "a" };
 
 function verdict(policy: Policy, caller: Caller, operation: Operation, vmId?: string): string {
   try {
-    authorise(policy, caller, operation, vmId);
+    authorise(policy, caller, operation, vmId === undefined ? {} : { vmId, vm: "web-1" });
     return "yes";
   } catch (error) {
     if (error instanceof HatchwayError) return error.code;

@@ -5,6 +5,7 @@ import { HatchwayError } from "#error";
 import { mergeDelivery, type Grant } from "#grant";
 import { checkEntries, encodeManifest, type Manifest, type ManifestEntry } from "#protocol/manifest";
 import { DEFAULT_MOUNT_ROOT } from "#protocol/names";
+import type { Subject } from "#vault/authorise";
 import { checkDelivery, manifestEntry } from "#vault/delivery";
 import type { Gate } from "#vault/gate";
 import type { Ledgers } from "#vault/ledgers";
@@ -94,8 +95,15 @@ export class Bundles {
     this.check(vmName, entries);
   }
 
+  /** A VM with its name, which roles go by; a guest and a runner are bound to the id. */
+  async subject(caller: Caller, vmId: string): Promise<Subject> {
+    if (caller.kind === "vm" || caller.kind === "runner") return { vmId };
+    const stored = await this.#rows.get<GrantsRecord>(`grants:${vmId}`);
+    return { vmId, ...(stored && { vm: stored.record.vmName }) };
+  }
+
   async resolve(caller: Caller, vmId: string): Promise<Bundle> {
-    return this.#gate.read(caller, "bundle.resolve", { vmId }, async () => {
+    return this.#gate.read(caller, "bundle.resolve", await this.subject(caller, vmId), async () => {
       const resolution = this.#cache.get(vmId) ?? (await this.#resolve(vmId));
       const { manifest, ledger, secrets } = resolution;
       return {

@@ -2,20 +2,11 @@ import { randomUUID } from "node:crypto";
 import { describeCaller, type Caller } from "#caller";
 import { HatchwayError, toHatchwayError } from "#error";
 import { Mutex } from "#mutex";
+import type { Scope } from "#role";
 import type { Change, Store } from "#store";
 import type { Audit, AuditAnchor, AuditFields } from "#vault/audit";
-import { authorise, type Operation, type Policy } from "#vault/authorise";
+import { authorise, refusalOf, scopes, type Operation, type Policy, type Subject } from "#vault/authorise";
 import type { Rows } from "#vault/rows";
-
-/** What an operation is about, for the authorisation and the audit. */
-export interface Subject {
-  secret?: string;
-  vm?: string;
-  vmId?: string;
-  version?: number;
-  /** A way to the root key, by name. */
-  way?: string;
-}
 
 export type Writes = Partial<Pick<Change, "expect" | "put" | "delete">>;
 
@@ -55,6 +46,20 @@ export class Gate {
   async settle(): Promise<void> {
     await this.#audit.settle();
     if ((await this.#store.revision()) > 0) await this.keep({ put: [this.#rows.putBlind(HEAD, this.#audit.anchor)] });
+  }
+
+  /** Whether an operation would be allowed: for lists, of which everybody sees his part. Leaves no line. */
+  may(caller: Caller, operation: Operation, subject: Subject): boolean {
+    return this.refusal(caller, operation, subject) === undefined;
+  }
+
+  /** Why an operation would not be allowed. Leaves no line. */
+  refusal(caller: Caller, operation: Operation, subject: Subject): HatchwayError | undefined {
+    return refusalOf(this.#policy, caller, operation, subject);
+  }
+
+  scopes(caller: Caller): readonly Scope[] {
+    return scopes(this.#policy, caller);
   }
 
   /** An operation that changes nothing and discloses no value. Only a refusal leaves a line. */
@@ -145,7 +150,7 @@ export class Gate {
 
   async #authorise(caller: Caller, operation: Operation, subject: Subject): Promise<void> {
     try {
-      authorise(this.#policy, caller, operation, subject.vmId);
+      authorise(this.#policy, caller, operation, subject);
     } catch (error) {
       const fields = auditFields(caller, operation, randomUUID(), subject);
       await this.#audit.record([{ ...fields, outcome: toHatchwayError(error).code }], false);

@@ -10,6 +10,7 @@ import { createKeyring, openKeyring } from "#vault/keyring";
 import { KeyOperations } from "#vault/keys";
 import { Ledgers } from "#vault/ledgers";
 import { Rewrap } from "#vault/rewrap";
+import { operationOf } from "#vault/roles";
 import { Rows } from "#vault/rows";
 import { Secrets } from "#vault/secrets";
 import { AuditTrail } from "#vault/trail";
@@ -68,6 +69,13 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
 
   const whileOpen = opened.move();
   return {
+    allow: (caller, what, vm) => gate.read(caller, what, vm === undefined ? {} : { vm }, async () => undefined),
+    whoami: async (caller) => gate.scopes(caller),
+    can: async (caller, verb, subject) => {
+      const refused = gate.refusal(caller, operationOf(verb, subject), subject);
+      return refused ? { allowed: false, reason: refused.message } : { allowed: true };
+    },
+
     putSecret: (caller, name, how, change) => secrets.put(caller, name, how, change),
     removeSecret: (caller, name) => secrets.remove(caller, name),
     secret: (caller, name) => secrets.get(caller, name),
@@ -91,8 +99,8 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
       if (caller.kind === "vm") ledgers.contact(vmId);
       return bundles.resolve(caller, vmId);
     },
-    convergence: (caller, vmId) =>
-      gate.read(caller, "vm.read", { vmId }, async () => {
+    convergence: async (caller, vmId) =>
+      gate.read(caller, "vm.read", await bundles.subject(caller, vmId), async () => {
         await bundles.resolve(caller, vmId);
         return ledgers.convergence(vmId);
       }),

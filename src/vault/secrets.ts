@@ -3,7 +3,8 @@ import { HatchwayError } from "#error";
 import type { Secret, SecretVersion } from "#secret";
 import type { SecretChange, SecretPut } from "#vault";
 import type { Bundles } from "#vault/bundles";
-import type { Gate, Subject, Writes } from "#vault/gate";
+import type { Subject } from "#vault/authorise";
+import type { Gate, Writes } from "#vault/gate";
 import type { GrantsRecord, HolderRecord, RenamedRecord, SecretRecord } from "#vault/records";
 import { Rows, type Stored } from "#vault/rows";
 import { checkSecretName, checkSize, nextRecord, unknownSecret, versionsOf, withoutInner } from "#vault/secret-record";
@@ -33,7 +34,9 @@ export class Secrets {
   async put(caller: Caller, name: string, how: "create" | "update" | "set", change: SecretChange): Promise<SecretPut> {
     checkSecretName(name);
     checkSize(name, change.value);
-    return this.#gate.mutate(caller, `secret.${how}`, { secret: name }, async (commit) => {
+    // A default goes to VMs of any name.
+    const subject = { secret: name, ...(change.about?.default === true && { everyVm: true }) };
+    return this.#gate.mutate(caller, `secret.${how}`, subject, async (commit) => {
       const stored = await this.#rows.get<SecretRecord>(this.#rows.secretKey(name));
       if (stored && how === "create") {
         throw new HatchwayError("exists", `secret "${name}" exists already`, {
@@ -69,31 +72,36 @@ export class Secrets {
   async rename(caller: Caller, from: string, to: string): Promise<{ secret: Secret; vms: string[] }> {
     checkSecretName(from);
     checkSecretName(to);
-    const done = await this.#gate.mutate(caller, "secret.rename", { secret: from }, async (commit) => {
-      const stored = await this.find(from);
-      const key = this.#rows.secretKey(to);
-      if (await this.#rows.get(key)) throw new HatchwayError("exists", `secret "${to}" exists already`);
-      const { record: before } = stored;
-      const holders = await this.#holders(before.id);
-      const delivery = holders.size > 0 ? { path: from, ...before.delivery } : before.delivery;
-      const record = { ...before, name: to, delivery, modifiedAt: Date.now() };
-      const renamedKey = Rows.renamedKey(before.id);
-      const renamed = await this.#rows.get<RenamedRecord>(renamedKey);
-      const put = [this.#rows.put(key, record), this.#rows.put<RenamedRecord>(renamedKey, { name: to }, renamed)];
-      await commit({ put, delete: [{ key: stored.key, version: stored.version }] });
-      const told = await this.#announce(record.id);
-      return {
-        result: { secret: withoutInner(record), holders: told },
-        subject: { secret: to, version: record.version },
-      };
-    });
+    const done = await this.#gate.mutate(
+      caller,
+      "secret.rename",
+      { secret: from, secrets: [from, to] },
+      async (commit) => {
+        const stored = await this.find(from);
+        const key = this.#rows.secretKey(to);
+        if (await this.#rows.get(key)) throw new HatchwayError("exists", `secret "${to}" exists already`);
+        const { record: before } = stored;
+        const holders = await this.#holders(before.id);
+        const delivery = holders.size > 0 ? { path: from, ...before.delivery } : before.delivery;
+        const record = { ...before, name: to, delivery, modifiedAt: Date.now() };
+        const renamedKey = Rows.renamedKey(before.id);
+        const renamed = await this.#rows.get<RenamedRecord>(renamedKey);
+        const put = [this.#rows.put(key, record), this.#rows.put<RenamedRecord>(renamedKey, { name: to }, renamed)];
+        await commit({ put, delete: [{ key: stored.key, version: stored.version }] });
+        const told = await this.#announce(record.id);
+        return {
+          result: { secret: withoutInner(record), holders: told },
+          subject: { secret: to, version: record.version },
+        };
+      },
+    );
     // The grants are found by the row of the new name; that they say it themselves spares the way by that row.
     for (const vmId of done.holders.keys()) {
       await this.#changeGrants(vmId, (grants) =>
         grants.map((grant) => (grant.secretId === done.secret.id ? { ...grant, secretName: to } : grant)),
       );
     }
-    return { secret: done.secret, vms: namesOf(done.holders) };
+    return { secret: done.secret, vms: this.#visible(caller, done.holders) };
   }
 
   async remove(caller: Caller, name: string): Promise<{ vms: string[] }> {
@@ -110,7 +118,7 @@ export class Secrets {
     // No grant of it is honoured any more; this is tidying.
     while (gone.left.length > 0) await this.#gate.keep({ delete: gone.left.splice(0, TOGETHER) });
     for (const vmId of gone.holders.keys()) await this.#forgetGrant(gone.id, vmId);
-    return { vms: namesOf(gone.holders) };
+    return { vms: this.#visible(caller, gone.holders) };
   }
 
   async get(caller: Caller, name: string): Promise<Secret> {
@@ -123,7 +131,8 @@ export class Secrets {
   async all(caller: Caller): Promise<Secret[]> {
     return this.#gate.read(caller, "secret.list", {}, async () => {
       const records = (await this.#rows.list<SecretRecord>("secret:")).map(({ record }) => withoutInner(record));
-      return records.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+      const his = records.filter(({ name }) => this.#gate.may(caller, "secret.read", { secret: name }));
+      return his.toSorted((a, b) => (a.name < b.name ? -1 : 1));
     });
   }
 
@@ -131,7 +140,7 @@ export class Secrets {
     checkSecretName(name);
     return this.#gate.read(caller, "secret.read", { secret: name }, async () => {
       const { record } = await this.find(name);
-      return namesOf(await this.#holders(record.id));
+      return this.#visible(caller, await this.#holders(record.id));
     });
   }
 
@@ -140,12 +149,19 @@ export class Secrets {
     checkSecretName(name);
     return this.#gate.read(caller, "secret.read", { secret: name }, async () => {
       const { record } = await this.find(name);
-      const holders = [...(await this.#holders(record.id)).values()];
+      const holders = await this.#holders(record.id);
       return versionsOf(record).map(({ version, size, valueAt }) => {
-        const pinnedBy = holders.filter(({ pin }) => pin === version).map(({ vmName }) => vmName);
-        return { version, size, at: valueAt, current: version === record.version, pinnedBy: pinnedBy.toSorted() };
+        const pinning = new Map([...holders].filter(([, { pin }]) => pin === version));
+        const pinnedBy = this.#visible(caller, pinning);
+        return { version, size, at: valueAt, current: version === record.version, pinnedBy };
       });
     });
+  }
+
+  /** The names of the VMs that `caller` may see, sorted. */
+  #visible(caller: Caller, holders: ReadonlyMap<string, Holder>): string[] {
+    const names = [...holders.values()].map(({ vmName }) => vmName);
+    return names.filter((vm) => this.#gate.may(caller, "vm.read", { vm })).toSorted();
   }
 
   /** Throws "not-found", with the hint that ix gives too. */
@@ -227,10 +243,6 @@ export class Secrets {
       });
     });
   }
-}
-
-function namesOf(holders: ReadonlyMap<string, Holder>): string[] {
-  return [...holders.values()].map(({ vmName }) => vmName).toSorted();
 }
 
 /** `to`, or the newest before the current one. Throws unless it is kept and not current. */

@@ -48,28 +48,41 @@ export class Vms {
   }
 
   async #create(caller: Caller, request: VmRequest): Promise<Vm> {
-    const { name, runner, launch } = request;
-    const asked = namesOf(request.grants.map(({ secret }) => secret));
-    return this.#gate.mutate(caller, "vm.create", { vm: name, ...asked }, async (commit) => {
-      if (await this.#rows.get(this.#rows.vmKey(name))) {
-        throw new HatchwayError("exists", `vm "${name}" exists already`, {
-          hint: `remove it with: hatchway vm remove ${name}`,
+    const { name, group, runner, launch } = request;
+    const secrets = request.grants.map(({ secret }) => secret);
+    const origin = { runner: runner.uid, ...(group !== undefined && { group }) };
+    return this.#gate.mutate(
+      caller,
+      "vm.create",
+      { vm: name, ...namesOf(secrets), secrets, ...origin },
+      async (commit) => {
+        if (await this.#rows.get(this.#rows.vmKey(name))) {
+          throw new HatchwayError("exists", `vm "${name}" exists already`, {
+            hint: `remove it with: hatchway vm remove ${name}`,
+          });
+        }
+        await this.#checkRunner(name, runner.uid);
+        const vm: Vm = {
+          id: Rows.newId(),
+          name,
+          runner,
+          createdAt: Date.now(),
+          ...(launch && { launch }),
+          ...(group !== undefined && { group }),
+        };
+        const { grants, expect } = await this.#grant(name, [], await this.#requested(caller, request));
+        await commit({
+          expect,
+          put: [
+            this.#rows.put<VmRecord>(this.#rows.vmKey(name), vm),
+            this.#rows.put<GrantsRecord>(`grants:${vm.id}`, { vmName: name, grants }),
+            this.#rows.put(Ledgers.key(vm.id), Ledgers.initial(name)),
+            ...(await this.#holders(vm, grants)),
+          ],
         });
-      }
-      await this.#checkRunner(name, runner.uid);
-      const vm: Vm = { id: Rows.newId(), name, runner, createdAt: Date.now(), ...(launch && { launch }) };
-      const { grants, expect } = await this.#grant(name, [], await this.#requested(request));
-      await commit({
-        expect,
-        put: [
-          this.#rows.put<VmRecord>(this.#rows.vmKey(name), vm),
-          this.#rows.put<GrantsRecord>(`grants:${vm.id}`, { vmName: name, grants }),
-          this.#rows.put(Ledgers.key(vm.id), Ledgers.initial(name)),
-          ...(await this.#holders(vm, grants)),
-        ],
-      });
-      return { result: vm, subject: namesOf(grants.map(({ secretName }) => secretName)) };
-    });
+        return { result: vm, subject: namesOf(grants.map(({ secretName }) => secretName)) };
+      },
+    );
   }
 
   async remove(caller: Caller, name: string): Promise<void> {
@@ -100,7 +113,8 @@ export class Vms {
   async all(caller: Caller): Promise<Vm[]> {
     return this.#gate.read(caller, "vm.list", {}, async () => {
       const records = (await this.#rows.list<VmRecord>("vm:")).map(({ record }) => record);
-      return records.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+      const his = records.filter(({ name }) => this.#gate.may(caller, "vm.read", { vm: name }));
+      return his.toSorted((a, b) => (a.name < b.name ? -1 : 1));
     });
   }
 
@@ -116,8 +130,8 @@ export class Vms {
   async attach(caller: Caller, name: string, requests: readonly GrantRequest[]): Promise<Grant[]> {
     checkVmName(name);
     for (const { secret } of requests) checkSecretName(secret);
-    const asked = namesOf(requests.map(({ secret }) => secret));
-    return this.#gate.mutate(caller, "grant.attach", { vm: name, ...asked }, async (commit) => {
+    const secrets = requests.map(({ secret }) => secret);
+    return this.#gate.mutate(caller, "grant.attach", { vm: name, ...namesOf(secrets), secrets }, async (commit) => {
       const vm = (await this.find(name)).record;
       const stored = await this.#grantsOf(vm);
       const { grants, expect } = await this.#grant(name, stored.record.grants, requests);
@@ -176,7 +190,10 @@ export class Vms {
       const { grants, secrets, newest } = await this.#bundles.secretsOf(record.grants);
       return grants.flatMap((grant, at) => {
         const secret = secrets[at];
-        return secret ? [{ grant, secret: withoutInner(secret), newest: newest[at] ?? secret.version }] : [];
+        if (!secret) return [];
+        const seen =
+          caller.kind === "runner" || this.#gate.may(caller, "grant.list", { vm: name, secret: secret.name });
+        return seen ? [{ grant, secret: withoutInner(secret), newest: newest[at] ?? secret.version }] : [];
       });
     });
   }
@@ -222,12 +239,18 @@ export class Vms {
     return { grants: all, expect };
   }
 
-  /** What a new VM is to get: what was asked for, or everything, and the defaults unless they are refused. */
-  async #requested({ grants, all, defaults }: VmRequest): Promise<readonly GrantRequest[]> {
+  /** What a new VM is to get: what was asked for, and of all secrets, or of the defaults, what `caller` may attach. */
+  async #requested(caller: Caller, request: VmRequest): Promise<readonly GrantRequest[]> {
+    const { name: vm, grants, all, defaults } = request;
     if (all !== true && defaults !== true) return grants;
     const asked = new Set(grants.map(({ secret }) => secret));
     const stored = await this.#rows.list<SecretRecord>("secret:");
-    const more = stored.filter(({ record }) => !asked.has(record.name) && (all === true || record.default === true));
+    const more = stored.filter(
+      ({ record: { name, default: isDefault } }) =>
+        !asked.has(name) &&
+        (all === true || isDefault === true) &&
+        this.#gate.may(caller, "grant.attach", { vm, secret: name }),
+    );
     return [...grants, ...more.map(({ record }) => ({ secret: record.name, change: {} }))];
   }
 
