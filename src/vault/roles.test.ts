@@ -6,6 +6,7 @@ import { refusalOf, type Operation, type Policy } from "#vault/authorise";
 import { matches, operationOf } from "#vault/roles";
 
 const token: Caller = { kind: "token", id: "ci" };
+const unix = (uid: number): Caller => ({ kind: "unix", uid, gid: 7, pid: 1 });
 const runner = { uid: 1000, gid: 1000 };
 
 function policyOf(...roles: (Omit<RoleGrant, "secrets" | "vms"> & Partial<RoleGrant>)[]): Policy {
@@ -48,7 +49,15 @@ test("each role allows what it is for, and no more", ({ expect }) => {
     ["secret.set", "admin"],
     ["secret.remove", "admin"],
     ["daemon.logs", "admin"],
+    ["audit.read", "admin"],
+    ["audit.verify", "admin"],
+    ["key.status", "admin"],
+    ["key.rotate", "admin"],
+    ["key.rewrap", "admin"],
     ["secret.update", "admin", "operator"],
+    ["secret.rollback", "admin", "operator"],
+    ["secret.rename", "admin", "operator"],
+    ["grant.unpin", "admin", "operator"],
     ["grant.attach", "admin", "operator"],
     ["grant.detach", "admin", "operator"],
     ["vm.create", "admin", "operator"],
@@ -65,7 +74,69 @@ test("each role allows what it is for, and no more", ({ expect }) => {
   }
 });
 
-const unix = (uid: number): Caller => ({ kind: "unix", uid, gid: 7, pid: 1 });
+test("what opens the store is its owner's, whatever role another has", ({ expect }) => {
+  const roles: Policy[] = [policyOf({ role: "admin", holder: ci }, { role: "admin", holder: { kind: "uid", uid: 5 } })];
+  for (const policy of [...roles, { mode: "session", uid: 1000 }, { mode: "system" }] satisfies Policy[]) {
+    for (const operation of ["key.way.add", "key.way.remove", "key.retire", "key.backup"] as const) {
+      for (const caller of [token, unix(5)]) expect(refusalOf(policy, caller, operation, {})?.code).toBe("forbidden");
+      expect(refusalOf(policy, unix(0), operation, {})).toBeUndefined();
+      expect(refusalOf(policy, unix(1000), operation, {})?.code).toBe(
+        policy.mode === "system" ? "forbidden" : undefined,
+      );
+    }
+  }
+});
+
+test("an admin of a pattern has neither the audit trail nor the keys", ({ expect }) => {
+  const policy = policyOf({ role: "admin", holder: ci, secrets: "ci-*" });
+  for (const operation of ["audit.read", "audit.verify", "key.status", "key.rotate", "key.rewrap"] as const) {
+    expect(refusalOf(policy, token, operation, { secret: "ci-a" })?.code, operation).toBe("forbidden");
+  }
+});
+
+test("a secret is renamed by who has a right to both names", async ({ expect }) => {
+  await using made = await TestVault.open({
+    policy: policyOf({ role: "operator", holder: ci, secrets: "ci-*", vms: "ci-*" }),
+  });
+  for (const name of ["ci-a", "root"]) await made.set(name, "v");
+  for (const name of ["ci-1", "other"]) await made.vm(name, "ci-a");
+  const rename = (from: string, to: string): Promise<string> => refusal(made.vault.renameSecret(token, from, to));
+  expect(await rename("ci-a", "root-2")).toBe("forbidden");
+  expect(await rename("root", "ci-b")).toBe("forbidden");
+  expect(await made.vault.renameSecret(token, "ci-a", "ci-b")).toMatchObject({ vms: ["ci-1"] });
+});
+
+test("a default, which goes to any vm, needs a right to every vm, and is left out where its maker has none", async ({
+  expect,
+}) => {
+  const broad: Caller = { kind: "token", id: "broad" };
+  await using made = await TestVault.open({
+    policy: policyOf(
+      { role: "operator", holder: ci, secrets: "ci-*", vms: "ci-*" },
+      { role: "operator", holder: { kind: "token", id: "broad" }, secrets: "db-*" },
+    ),
+  });
+  for (const name of ["ci-a", "db-a"]) await made.set(name, "v");
+  const about = { default: true } as const;
+  expect(await refusal(made.vault.putSecret(token, "ci-a", "update", { about }))).toBe("forbidden");
+  expect(await refusal(made.vault.putSecret(broad, "db-a", "update", { about }))).toBe("done");
+  expect(await refusal(made.vault.putSecret(admin, "ci-a", "update", { about }))).toBe("done");
+  await made.vault.createVm(token, { name: "ci-1", runner, group: "ci", grants: [], defaults: true });
+  expect((await made.vault.grants(admin, "ci-1")).map(({ secret }) => secret.name)).toEqual(["ci-a"]);
+});
+
+test("a history names the pins of those vms that one may see", async ({ expect }) => {
+  await using made = await TestVault.open({
+    policy: policyOf({ role: "reader", holder: ci, secrets: "ci-*", vms: "ci-*" }),
+  });
+  await made.set("ci-a", "v");
+  for (const name of ["ci-1", "other"]) {
+    await made.vm(name);
+    await made.vault.attach(admin, name, [{ secret: "ci-a", change: {}, pin: true }]);
+  }
+  expect((await made.vault.history(token, "ci-a")).map(({ pinnedBy }) => pinnedBy)).toEqual([["ci-1"]]);
+  expect((await made.vault.history(admin, "ci-a")).map(({ pinnedBy }) => pinnedBy)).toEqual([["ci-1", "other"]]);
+});
 
 function asked(policy: Policy, caller: Caller): string | undefined {
   return refusalOf(policy, caller, "secret.remove", { secret: "a" })?.code;

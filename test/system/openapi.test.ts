@@ -1,6 +1,7 @@
 // The document of the admin API: whole in itself, and true of what each route takes and answers.
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { generateIdentity, identityToRecipient } from "age-encryption";
 import { afterAll, beforeAll, describe, test } from "vitest";
 import { refusal } from "#admin/answers";
 import { descriptions } from "#admin/descriptions";
@@ -140,7 +141,19 @@ describe("/openapi.json", () => {
     expect(await ask("PUT /vms/{name}/secrets/{secret}", "/vms/web-1/secrets/b", json({ env: "OTHER" }))).toBe(200);
     expect(await ask("GET /vms/{name}/secrets", "/vms/web-1/secrets")).toBe(200);
     expect(await ask("GET /secrets/{name}/vms", "/secrets/a/vms")).toBe(200);
-    expect(await ask("DELETE /vms/{name}/secrets/{secret}", "/vms/web-1/secrets/b")).toBe(204);
+    const pin = "DELETE /vms/{name}/secrets/{secret}/pin";
+    expect(await ask("PUT /vms/{name}/secrets/{secret}", "/vms/web-1/secrets/b", json({ pin: true }))).toBe(200);
+    expect(await ask("GET /secrets/{name}/history", "/secrets/b/history")).toBe(200);
+    expect(await ask("POST /secrets/{name}/rollback", "/secrets/b/rollback", json({ to: 1 }))).toBe(200);
+    expect(await ask("POST /secrets/{name}/rollback", "/secrets/b/rollback", json({ to: 9 }))).toBe(404);
+    expect(await ask("GET /vms/{name}/secrets", "/vms/web-1/secrets")).toBe(200);
+    expect(await ask(pin, "/vms/web-1/secrets/b/pin")).toBe(200);
+    expect(await ask(pin, "/vms/web-1/secrets/b/pin")).toBe(400);
+    expect(await ask("POST /secrets/{name}/rename", "/secrets/b/rename", json({ to: "a" }))).toBe(409);
+    expect(await ask("POST /secrets/{name}/rename", "/secrets/b/rename", json({ to: "c" }))).toBe(200);
+    const said = json({ description: "what it is", labels: { team: "db" }, default: true });
+    expect(await ask("PATCH /secrets/{name}", "/secrets/c", said)).toBe(200);
+    expect(await ask("DELETE /vms/{name}/secrets/{secret}", "/vms/web-1/secrets/c")).toBe(204);
 
     expect(await ask("GET /hostgroup", "/hostgroup")).toBe(200);
     expect(await ask("GET /hostgroup/{group}/nodes", "/hostgroup/vm/nodes")).toBe(200);
@@ -148,6 +161,22 @@ describe("/openapi.json", () => {
     const nodes = "POST /hostgroup/{group}/nodes";
     expect(await ask(nodes, "/hostgroup/vm/nodes", json({ secrets: ["missing"] }))).toBe(404);
     expect(await ask("DELETE /hostgroup/{group}/nodes/{host}", "/hostgroup/vm/nodes/web-1")).toBe(404);
+
+    const recipient = await identityToRecipient(await generateIdentity());
+    expect(await ask("GET /keys", "/keys")).toBe(200);
+    expect(await ask("POST /keys/ways/{way}", "/keys/ways/paper?kind=passphrase", "a long passphrase")).toBe(201);
+    expect(await ask("POST /keys/ways/{way}", "/keys/ways/paper?kind=passphrase", "a long passphrase")).toBe(409);
+    expect(await ask("DELETE /keys/ways/{way}", "/keys/ways/paper")).toBe(204);
+    expect(await ask("DELETE /keys/ways/{way}", "/keys/ways/paper")).toBe(404);
+    expect(await ask("POST /keys/rotate", "/keys/rotate")).toBe(201);
+    expect(await ask("GET /keys/rewrap", "/keys/rewrap")).toBe(200);
+    expect(await ask("DELETE /keys/terms/{term}", "/keys/terms/2")).toBe(409);
+    expect(await ask("POST /keys/rewrap", "/keys/rewrap")).toBe(200);
+    expect(await ask("POST /keys/backup", "/keys/backup", json({ recipient }))).toBe(200);
+    expect(await ask("POST /keys/backup", "/keys/backup", json({ recipient: "nobody" }))).toBe(400);
+    expect(await ask("GET /audit", "/audit?lines=1")).toBe(200);
+    expect(await ask("GET /audit/export", "/audit/export?op=secret.*&since=2026-01-01T00:00:00Z")).toBe(200);
+    expect(await ask("GET /audit/verify", "/audit/verify")).toBe(200);
 
     expect(await ask("GET /whoami", "/whoami")).toBe(200);
     expect(await ask("GET /can", "/can?verb=attach&secret=a&vm=web-1")).toBe(200);
