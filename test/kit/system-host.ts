@@ -92,11 +92,7 @@ export class SystemHost implements AsyncDisposable {
 
   async ok(args: readonly string[], stdin = ""): Promise<string> {
     const { code, stdout, stderr } = await this.run(args, stdin);
-    if (code !== 0)
-      throw new Error(
-        `hatchway ${args.join(" ")} ended with ${code}: ${stderr}` +
-          (await this.root("tail -20 /var/lib/hatchway/daemon.log")),
-      );
+    if (code !== 0) throw new Error(`hatchway ${args.join(" ")} ended with ${code}: ${stderr}`);
     return stdout;
   }
 

@@ -97,7 +97,7 @@ describe("a launch that fails", () => {
 
   it("of a guest that panics again and again ends in time, and shows the panic", async ({ expect }) => {
     const initrd = await guestThat(folder, "exit 1");
-    const flags = ["--secret", "key", "--initrd", initrd, "--wait", "--timeout", "8s"];
+    const flags = ["--secret", "key", "--initrd", initrd, "--wait", "--timeout", "15s"];
     const { code, stderr } = await session.run(["vm", "launch", "panics", ...flags]);
     expect(code).toBe(7);
     expect(stderr).toContain("Kernel panic - not syncing: Attempted to kill init!");
