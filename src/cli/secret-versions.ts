@@ -38,7 +38,8 @@ export async function renameSecret(session: Session, operands: readonly string[]
   if (problem !== undefined) throw new HatchwayError("invalid", `"${to}" ${problem}`);
   const renamed = await session.client.renameSecret(name, to);
   session.report(renamed, () => {
-    const path = renamed.path === undefined ? "" : `, its file still at ${renamed.path}`;
+    const noFile = renamed.path === undefined || renamed.delivery === "env";
+    const path = noFile ? "" : `, its file still at ${renamed.path}`;
     const holders = renamed.vms.length === 0 ? "" : `: ${renamed.vms.join(", ")} keep it${path}`;
     return `renamed secret "${name}" to "${to}"${holders}`;
   });

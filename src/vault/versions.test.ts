@@ -170,6 +170,30 @@ describe("a pinned version", () => {
     expect((await versions(made, "db")).at(-1)).toBe(8);
   });
 
+  test("is never let go of, however pins and new values meet", async ({ expect }) => {
+    await using made = await TestVault.open();
+    await made.set("db", "0");
+    const names = Array.from({ length: 8 }, (_, index) => `vm${index}`);
+    const vms = await Promise.all(names.map((name) => made.vm(name)));
+    const setting = (async () => {
+      for (let count = 1; count <= 40; count++) await made.set("db", `${count}`);
+    })();
+    const pinning = names.map(async (name) => {
+      let outcome = "conflict";
+      while (outcome === "conflict") {
+        outcome = await refusal(made.vault.attach(admin, name, [{ secret: "db", ...keep }]));
+      }
+      expect(outcome).toBe("done");
+    });
+    await Promise.all([setting, ...pinning]);
+    const kept = new Set(await versions(made, "db"));
+    for (const [index, { id }] of vms.entries()) {
+      const [given] = await made.vault.grants(admin, names[index] ?? "");
+      expect(kept.has(given?.grant.pin ?? 0)).toBe(true);
+      expect(await made.seen(id, "db")).toBe(`${(given?.grant.pin ?? 0) - 1}`);
+    }
+  });
+
   test("stays by another attaching, and moves by another pinning", async ({ expect }) => {
     await using made = await TestVault.open();
     await made.set("db", "one");
