@@ -75,3 +75,34 @@ require_apt() {
   have apt-get && have dpkg-query || fail "this is not a Debian system: apt-get and dpkg are needed" \
     "the project is made for Debian 12"
 }
+
+# debian_mirror: the URI of the first Debian archive among the machine's apt sources: deb822 files, then one-line files.
+debian_mirror() {
+  local files=() file uri=""
+  for file in /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list /etc/apt/sources.list; do
+    if [ -f "$file" ]; then files+=("$file"); fi
+  done
+  if [ "${#files[@]}" -eq 0 ]; then fail "cannot fetch packages: there is no apt source under /etc/apt"; fi
+  uri="$(awk '
+    tolower($1) == "uris:" { for (i = 2; i <= NF; i++) print $i }
+    $1 == "deb" || $1 == "deb-src" { for (i = 2; i <= NF; i++) if ($i ~ /:\/\//) { print $i; break } }
+  ' "${files[@]}" | grep -E '/debian/?$' | head -n 1)" || true
+  [ -n "$uri" ] || fail "cannot fetch packages: no apt source ends in /debian (looked in ${files[*]})"
+  printf '%s\n' "$uri"
+}
+
+# private_apt FOLDER ARCHITECTURE deb|deb-src SUITE ARGUMENT…: apt-get with a state of its own in FOLDER, over another
+# suite of this machine's mirror whose index the Debian keyring has signed; the machine's apt knows nothing of it.
+private_apt() {
+  local state="$1" architecture="$2" kind="$3" suite="$4" keyring=/usr/share/keyrings/debian-archive-keyring.gpg uri
+  shift 4
+  [ -f "$keyring" ] || fail "cannot fetch packages: $keyring is missing" "apt-get install debian-archive-keyring"
+  uri="$(debian_mirror)" || exit 1
+  mkdir -p "$state/lists/partial" "$state/archives/partial"
+  : >"$state/status"
+  printf '%s [signed-by=%s] %s %s main\n' "$kind" "$keyring" "$uri" "$suite" >"$state/sources.list"
+  apt-get -q -o "Dir::State=$state" -o "Dir::Cache=$state" -o "Dir::State::status=$state/status" \
+    -o "Dir::Etc::SourceList=$state/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+    -o "APT::Architecture=$architecture" -o "APT::Architectures=$architecture" \
+    -o APT::Sandbox::User= -o Acquire::Languages=none -o Acquire::Retries=3 "$@"
+}

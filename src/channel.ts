@@ -29,6 +29,8 @@ export interface GuestIdentity {
   channel: ChannelKind;
   /** Only the guest's root can have opened it. */
   rootOnly: boolean;
+  /** The process that brought the stream: the VMM, or one of its devices. */
+  pid: number;
 }
 
 /** Serves one stream of bytes until either end closes it. */

@@ -1,9 +1,9 @@
-import { execFile } from "node:child_process";
-import { chmod, lchown, lstat, mkdir, rm } from "node:fs/promises";
+import { chmod, lchown, lstat, mkdir } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import { HatchwayError } from "#error";
 import { isErrno, ownUid } from "#host/files";
-import { descriptorOf, peerCredentials } from "#host/peer";
+import { descriptorOf, peerCredentials, type PeerCredentials } from "#host/peer";
+import { removeTree } from "#host/remove-tree";
 import { checkSocketPath } from "#socket-path";
 import type { Runner } from "#vm";
 
@@ -31,18 +31,10 @@ export async function openFolder(path: string, runner: Runner): Promise<void> {
   await chmod(path, 0o1770);
 }
 
-/**
- * Takes the folder away with all that is in it. Its runner may go on renaming things in a folder of his own in there, and
- * whoever deletes by path could be led out of it by a link: rm(1) goes by descriptor and follows none, fs.rm() does not.
- */
+/** Takes the folder away with all that the runner made there. */
 export async function removeFolder(path: string): Promise<void> {
   await closeFolder(path);
-  await new Promise<void>((resolve, reject) => {
-    execFile("rm", ["-rf", "--one-file-system", "--", path], (cause, _stdout, words) => {
-      if (!cause) return resolve();
-      reject(new HatchwayError("unavailable", `cannot remove "${path}": ${words.trim()}`, { cause }));
-    });
-  });
+  await removeTree(path);
 }
 
 /** Connections to one socket of a runner at a time, at most: he cannot take descriptors away from other VMs. */
@@ -52,11 +44,16 @@ const MAX_CONNECTIONS = 64;
  * Listens on a unix socket that only `runner` can connect to, in a closed folder. A connection of anybody else, root
  * excepted, is ended before a byte is read.
  */
-export async function bindForRunner(path: string, runner: Runner, accept: (socket: Socket) => void): Promise<Server> {
+export async function bindForRunner(
+  path: string,
+  runner: Runner,
+  accept: (socket: Socket, peer: PeerCredentials) => void,
+): Promise<Server> {
   checkSocketPath(path, "use a shorter vm name or a shorter XDG_RUNTIME_DIR");
-  await rm(path, { force: true });
+  await removeTree(path);
   const server = createServer((socket) => {
-    if (isFor(runner, socket)) accept(socket);
+    const peer = peerOf(socket);
+    if (peer && (peer.uid === runner.uid || peer.uid === 0)) accept(socket, peer);
     else socket.destroy();
   });
   server.maxConnections = MAX_CONNECTIONS;
@@ -75,12 +72,11 @@ export async function bindForRunner(path: string, runner: Runner, accept: (socke
 }
 
 /** Whom the kernel cannot name, for one a process of a pid namespace that we do not see, is nobody. */
-function isFor(runner: Runner, socket: Socket): boolean {
+function peerOf(socket: Socket): PeerCredentials | undefined {
   try {
-    const { uid } = peerCredentials(descriptorOf(socket));
-    return uid === runner.uid || uid === 0;
+    return peerCredentials(descriptorOf(socket));
   } catch (error) {
-    if (error instanceof HatchwayError) return false;
+    if (error instanceof HatchwayError) return undefined;
     throw error;
   }
 }

@@ -14,12 +14,12 @@ export const virtioSerial: LiveChannel = {
   async listen(vm: ChannelVm, accept: Accept): Promise<Listener> {
     const path = join(vm.directory, "serial.sock");
     let port: Socket | undefined;
-    const server = await bindForRunner(path, vm.runner, (socket) => {
+    const server = await bindForRunner(path, vm.runner, (socket, { pid }) => {
       // A VM has one such port: whoever comes later is the VMM that came back.
       port?.destroy();
       port = socket;
       socket.on("error", () => socket.destroy());
-      serveSessions(socket, (stream) => accept(stream, { vmId: vm.id, channel: "virtio-serial", rootOnly: true }));
+      serveSessions(socket, (stream) => accept(stream, { vmId: vm.id, channel: "virtio-serial", rootOnly: true, pid }));
     });
     return {
       kind: "virtio-serial",

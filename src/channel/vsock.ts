@@ -14,10 +14,10 @@ export const vsock: LiveChannel = {
   async listen(vm: ChannelVm, accept: Accept): Promise<Listener> {
     const path = join(vm.directory, "vsock");
     const sockets = new Set<Socket>();
-    const server = await bindForRunner(`${path}_${GUEST_PORT}`, vm.runner, (socket) => {
+    const server = await bindForRunner(`${path}_${GUEST_PORT}`, vm.runner, (socket, { pid }) => {
       sockets.add(socket);
       socket.once("close", () => sockets.delete(socket));
-      accept(socket, { vmId: vm.id, channel: "vsock", rootOnly: false });
+      accept(socket, { vmId: vm.id, channel: "vsock", rootOnly: false, pid });
     });
     return {
       kind: "vsock",

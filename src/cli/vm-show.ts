@@ -59,7 +59,7 @@ export async function vmStatus(session: Session, operands: readonly string[], fl
   const [name] = operands;
   const timeout = parseDuration("--timeout", flags.timeout ?? "10s");
   const names = name === undefined ? (await session.client.vms()).map((vm) => vm.name) : [name];
-  const behind = flags.wait === true ? (await waitForSync(session, names, timeout)).behind : [];
+  const behind = flags.wait === true ? (await waitForSync(session, names, timeout, name !== undefined)).behind : [];
   if (name === undefined) {
     const vms = await session.client.vms();
     session.report(vms, () => formatTable(STATUS_COLUMNS, vms.map(statusRow)));

@@ -16,13 +16,21 @@ export interface Arrival {
   idle: string[];
 }
 
-/** Waits for all of `names` at once, `timeout` milliseconds at most. */
-export async function waitForSync(session: Session, names: readonly string[], timeout: number): Promise<Arrival> {
+/**
+ * Waits for all of `names` at once, `timeout` milliseconds at most. `meant`: the user named them, so that one which
+ * something else runs is waited for though nothing was heard of it yet.
+ */
+export async function waitForSync(
+  session: Session,
+  names: readonly string[],
+  timeout: number,
+  meant = false,
+): Promise<Arrival> {
   const { client } = session;
   const arrival: Arrival = { inSync: [], behind: [], idle: [] };
   const pending = new Set(names);
   const awaitOne = async (name: string): Promise<void> => {
-    const vm = await syncedOrNot(client, name, timeout);
+    const vm = await syncedOrNot(client, name, timeout, meant);
     pending.delete(name);
     if (vm === "idle") arrival.idle.push(name);
     else if (vm.convergence.in_sync) arrival.inSync.push(name);
@@ -33,9 +41,9 @@ export async function waitForSync(session: Session, names: readonly string[], ti
   return arrival;
 }
 
-async function syncedOrNot(client: Client, name: string, timeout: number): Promise<VmBody | "idle"> {
+async function syncedOrNot(client: Client, name: string, timeout: number, meant: boolean): Promise<VmBody | "idle"> {
   const before = await client.vm(name);
-  if (isIdle(before)) return "idle";
+  if (isIdle(before) && !(meant && before.launch === undefined)) return "idle";
   try {
     return await client.vm(name, { until: "synced", timeout });
   } catch (error) {

@@ -88,6 +88,7 @@ export class Daemon {
     const machines = new HostMachines({
       vault,
       delivery,
+      mode,
       runtime: places.runtime,
       self,
       accept: (stream, identity) => guests.accept(stream, identity),

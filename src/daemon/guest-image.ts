@@ -41,7 +41,11 @@ export async function guestImage(launch: LaunchOptions, runner: Runner, runtime:
 const copying = new Mutex();
 
 /** A copy that every user can read: the clone itself may lie in somebody's home. */
-async function readableCopy(from: string, to: string): Promise<string> {
+function readableCopy(from: string, to: string): Promise<string> {
+  return copying.run(to, () => copyReadable(from, to));
+}
+
+async function copyReadable(from: string, to: string): Promise<string> {
   await mkdir(to, { recursive: true });
   await chmod(to, 0o755);
   for (const name of await readdir(from)) {

@@ -1,20 +1,24 @@
 import { join } from "node:path";
-import type { Accept } from "#channel";
+import type { Duplex } from "node:stream";
+import type { Accept, GuestIdentity } from "#channel";
 import type { Caller } from "#caller";
 import { removeFolder } from "#channel/folder";
 import type { Delivery } from "#delivery";
 import { HatchwayError } from "#error";
+import { ownUid } from "#host/files";
 import type { Machines, VmView, Wait } from "#machines";
 import { Mutex } from "#mutex";
 import type { Vault, VmRequest } from "#vault";
 import { isSynced, type Convergence, type Vm } from "#vm";
 import type { Machine } from "#vmm";
 import { Endpoint } from "#daemon/endpoint";
+import { ForeignBoots } from "#daemon/foreign-boots";
 import { Processes } from "#daemon/processes";
 
 export interface MachinesParts {
   vault: Vault;
   delivery: Delivery;
+  mode: "system" | "session";
   /** The daemon's folder on tmpfs. */
   runtime: string;
   /** The daemon's own work, as the audit names it. */
@@ -25,8 +29,8 @@ export interface MachinesParts {
   log: { write(line: string): void; report(error: unknown): void };
 }
 
-/** Lines of the console that a failed start shows. */
-const LAST_LINES = 12;
+/** Lines of the console that a failed start shows: a panic of Linux, its first line included. */
+const LAST_LINES = 30;
 
 /** The VMs of this host: for each an endpoint, and a process if Hatchway started it. */
 export class HostMachines implements Machines {
@@ -36,15 +40,18 @@ export class HostMachines implements Machines {
   /** By a VM's name: it is made, started, stopped and removed by one at a time. */
   readonly #lifecycle = new Mutex();
   #closed = false;
+  readonly #foreign: ForeignBoots;
 
   constructor(parts: MachinesParts) {
     this.#parts = parts;
     const { vault, self, log, disconnect } = parts;
+    const booted = async (vm: Vm): Promise<void> => {
+      disconnect(vm.id);
+      await vault.newGeneration(self, vm.id);
+    };
+    this.#foreign = new ForeignBoots(parts.runtime, booted);
     this.#processes = new Processes(parts.runtime, {
-      async booted(vm) {
-        disconnect(vm.id);
-        await vault.newGeneration(self, vm.id);
-      },
+      booted,
       ended(vm, exit) {
         disconnect(vm.id);
         log.write(`vm "${vm.name}" ended (${exit.by}): ${exit.detail}`);
@@ -75,7 +82,7 @@ export class HostMachines implements Machines {
   }
 
   async create(caller: Caller, request: VmRequest, start: boolean, wait?: Wait): Promise<VmView> {
-    if (start) this.#checkRunner(caller, request);
+    if (start) this.#checkRunner(request);
     const { vm, machine } = await this.#lifecycle.run(request.name, () => this.#make(caller, request, start));
     try {
       if (machine && wait) await this.#wait(caller, vm, wait, machine);
@@ -99,6 +106,7 @@ export class HostMachines implements Machines {
   async start(caller: Caller, name: string, wait?: Wait): Promise<VmView> {
     const { vm, machine } = await this.#lifecycle.run(name, async () => {
       const admitted = await this.#parts.vault.admit(caller, "vm.start", name);
+      this.#checkRunner(admitted);
       return { vm: admitted, machine: await this.#launch(admitted) };
     });
     if (wait) await this.#wait(caller, vm, wait, machine);
@@ -176,11 +184,23 @@ export class HostMachines implements Machines {
     const { vault, accept, log } = this.#parts;
     const endpoint = await Endpoint.open(this.#directory(vm), vm, {
       vault,
-      accept,
+      accept: vm.launch ? accept : (stream, identity) => void this.#acceptForeign(vm, stream, identity),
       machines: this,
       report: (line) => log.write(line),
     });
     this.#endpoints.set(vm.id, endpoint);
+  }
+
+  /** Of a VM that something else runs: serves the stream once it is known which boot it is of. */
+  async #acceptForeign(vm: Vm, stream: Duplex, identity: GuestIdentity): Promise<void> {
+    stream.on("error", () => stream.destroy());
+    try {
+      await this.#foreign.look(vm, identity);
+      if (!stream.destroyed) this.#parts.accept(stream, identity);
+    } catch (error) {
+      stream.destroy();
+      this.#parts.log.report(error);
+    }
   }
 
   async #launch(vm: Vm): Promise<Machine> {
@@ -228,10 +248,16 @@ export class HostMachines implements Machines {
   /** Ends the process and takes the folder away; a VM that is not quite there is no fault. */
   async #discard(vm: Vm): Promise<void> {
     await this.#processes.end(vm.id);
+    await this.#foreign.forget(vm);
     this.#parts.disconnect(vm.id);
     await this.#endpoints.get(vm.id)?.close();
     this.#endpoints.delete(vm.id);
-    await removeFolder(this.#directory(vm));
+    try {
+      await removeFolder(this.#directory(vm));
+    } catch (error) {
+      // What a runner built there to hinder us stays, with nobody's access but ours; the VM goes all the same.
+      this.#parts.log.report(error);
+    }
   }
 
   async #lastWords(vm: Vm): Promise<string[]> {
@@ -257,9 +283,18 @@ export class HostMachines implements Machines {
   }
 
   /** A VMM that is broken out of must not be root's, where there can be users for them. */
-  #checkRunner(caller: Caller, { name, runner }: VmRequest): void {
-    if (runner.uid !== 0 || caller.kind !== "unix" || this.#parts.self.kind !== "embedded") return;
-    if (!this.#parts.self.purpose.startsWith("system")) return;
+  #checkRunner({ name, runner }: Pick<Vm, "name" | "runner">): void {
+    if (this.#parts.mode === "session") {
+      if (runner.uid === ownUid()) return;
+      throw new HatchwayError(
+        "invalid",
+        `vm "${name}" would run as uid ${runner.uid}, and a session is one user's alone`,
+        {
+          hint: "to run it as another user, use the system daemon: hatchway serve --system",
+        },
+      );
+    }
+    if (runner.uid !== 0) return;
     throw new HatchwayError("invalid", `vm "${name}" would run as root`, {
       hint: `useradd --system ${name}-runner, then --runner ${name}-runner`,
     });

@@ -3,13 +3,20 @@ import { HatchwayError, toHatchwayError } from "#error";
 import { hostUser } from "#host/users";
 import type { MachineState } from "#machines";
 import type { Vm } from "#vm";
-import type { Accelerator, Machine, MachineExit, MachineSpec } from "#vmm";
+import type { Accelerator, Machine, MachineExit, MachineSpec, ProcessIdentity } from "#vmm";
 import { AcceleratorChoice } from "#vmm/kvm";
 import { qemu } from "#vmm/machine";
 import { shellSocket } from "#vmm/paths";
 import { isAlive, signalProcess } from "#vmm/process";
 import { guestImage } from "#daemon/guest-image";
 import { ProcessRecords } from "#daemon/process-records";
+
+/** What is kept of a machine that runs. */
+interface MachineRecord {
+  process: ProcessIdentity;
+  accelerator: Accelerator;
+  shell: boolean;
+}
 
 interface Running {
   machine: Machine;
@@ -29,7 +36,7 @@ export interface Witness {
 export class Processes {
   readonly #runtime: string;
   readonly #witness: Witness;
-  readonly #records: ProcessRecords;
+  readonly #records: ProcessRecords<MachineRecord>;
   readonly #choice: AcceleratorChoice;
   readonly #running = new Map<string, Running>();
   readonly #ended = new Map<string, MachineState>();

@@ -1,4 +1,4 @@
-import { appendFile, mkdir, mkdtemp, readFile, rm, stat, symlink, truncate, writeFile } from "node:fs/promises";
+import { appendFile, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished, test } from "vitest";
@@ -102,12 +102,11 @@ test("a line that was never finished is cut off, and the chain goes on", async (
 
 test("a trail that is cut before the anchor's newest line is refused", async ({ expect }) => {
   const trail = await place();
-  const anchor = await written(trail, 3);
+  const anchor = await written(trail, 1);
   const whole = await readFile(trail.path);
   const newest = anchor.newest.offset;
   expect(whole.length).toBeGreaterThan(newest);
   for (let size = 0; size < newest; size++) {
-    await truncate(trail.path, 0);
     await writeFile(trail.path, whole.subarray(0, size));
     await expect(Audit.open(trail.path, trail.key, anchor), `${size} bytes`).rejects.toMatchObject(corrupt);
   }
@@ -117,7 +116,7 @@ test("a trail that is cut before the anchor's newest line is refused", async ({ 
 
 test("an edit of any byte anywhere is refused", async ({ expect }) => {
   const trail = await place();
-  const anchor = await written(trail, 2);
+  const anchor = await written(trail, 1);
   const whole = await readFile(trail.path);
   for (let at = 0; at < whole.length - 1; at++) {
     const edited = Buffer.from(whole);

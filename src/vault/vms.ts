@@ -4,7 +4,7 @@ import { mergeDelivery, type Grant, type GrantRequest } from "#grant";
 import { vmNameProblem } from "#protocol/names";
 import type { Secret } from "#secret";
 import type { VmRequest } from "#vault";
-import type { Vm } from "#vm";
+import type { Runner, Vm } from "#vm";
 import type { Policy } from "#vault/authorise";
 import type { Bundles } from "#vault/bundles";
 import { checkDelivery, manifestEntry } from "#vault/delivery";
@@ -38,10 +38,9 @@ export class Vms {
   }
 
   async create(caller: Caller, request: VmRequest): Promise<Vm> {
-    const { name, runner } = request;
-    checkVmName(name);
-    // One after the other for each runner: whether he has a vm already is no row that a commit could meet.
-    return this.#creating.run(`${runner.uid}`, () => this.#create(caller, request));
+    checkVmName(request.name);
+    // One after the other: whether a runner has a vm already is no row that a commit could meet.
+    return this.#creating.run("", () => this.#create(caller, request));
   }
 
   async #create(caller: Caller, { name, runner, launch, grants: requests, all }: VmRequest): Promise<Vm> {
@@ -52,7 +51,7 @@ export class Vms {
           hint: `remove it with: hatchway vm remove ${name}`,
         });
       }
-      await this.#checkRunner(name, runner.uid);
+      await this.#checkRunner(name, runner);
       const vm: Vm = { id: Rows.newId(), name, runner, createdAt: Date.now(), ...(launch && { launch }) };
       const grants = await this.#grant(name, [], all === true ? await this.#everything() : requests);
       await commit({
@@ -217,12 +216,17 @@ export class Vms {
     return stored;
   }
 
-  /** In system mode VMs of one host user could reach each other's sockets, so each has a user of its own. */
-  async #checkRunner(name: string, uid: number): Promise<void> {
+  /**
+   * In system mode VMs of one host user could reach each other's sockets, and of one group plant files in each other's
+   * folders, so each has a user and a group of its own.
+   */
+  async #checkRunner(name: string, { uid, gid }: Runner): Promise<void> {
     if (this.#policy.mode !== "system") return;
-    const taken = (await this.#rows.list<VmRecord>("vm:")).find(({ record }) => record.runner.uid === uid);
+    const others = (await this.#rows.list<VmRecord>("vm:")).map(({ record }) => record);
+    const taken = others.find(({ runner }) => runner.uid === uid || runner.gid === gid);
     if (!taken) return;
-    throw new HatchwayError("invalid", `vm "${taken.record.name}" has the runner uid ${uid} already`, {
+    const what = taken.runner.uid === uid ? `uid ${uid}` : `group ${gid}`;
+    throw new HatchwayError("invalid", `vm "${taken.name}" has the runner ${what} already`, {
       hint: `give each vm a user of its own: useradd --system ${name}-runner, then --runner ${name}-runner`,
     });
   }

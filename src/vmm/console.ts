@@ -3,11 +3,12 @@
 
 import { once } from "node:events";
 import { constants, existsSync } from "node:fs";
-import { lchown, open, rename, rm, type FileHandle } from "node:fs/promises";
+import { lchown, open, rename, type FileHandle } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import process from "node:process";
 import { HatchwayError } from "#error";
 import { Followers } from "#followers";
+import { removeTree } from "#host/remove-tree";
 import { stripControl } from "#printable";
 import type { Runner } from "#vm";
 
@@ -51,7 +52,7 @@ export class ConsoleLog {
     const { size } = await file.stat();
     const log = new ConsoleLog(options, file, size);
     try {
-      await rm(options.socket, { force: true });
+      await removeTree(options.socket);
       listenPrivately(log.#server, options.socket);
       await once(log.#server, "listening");
       // A connection that could not be accepted, for want of descriptors, is its own client's loss.

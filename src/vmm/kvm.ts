@@ -6,6 +6,7 @@ import type { ChildProcess } from "node:child_process";
 import { readFile, rename, stat, writeFile } from "node:fs/promises";
 import process from "node:process";
 import { HatchwayError } from "#error";
+import { Mutex } from "#mutex";
 import type { Accelerator, MachineSpec } from "#vmm";
 import { bootId } from "./process.ts";
 import { probeArguments } from "./qemu.ts";
@@ -26,6 +27,7 @@ type Probed = Pick<MachineSpec, "runner" | "kernel">;
 export class AcceleratorChoice {
   readonly #cacheFile: string;
   readonly #probes = new Map<string, Promise<Accelerator>>();
+  readonly #keeping = new Mutex();
 
   constructor(cacheFile: string) {
     this.#cacheFile = cacheFile;
@@ -51,10 +53,15 @@ export class AcceleratorChoice {
     const cached = cache[key];
     if (cached !== undefined) return cached;
     const result = await probeKvm(machine);
+    // One after the other: runners whose first machines start together would write over each other.
+    await this.#keeping.run("", () => this.#keep(key, result));
+    return result;
+  }
+
+  async #keep(key: string, result: Accelerator): Promise<void> {
     // What was learnt in an earlier boot is of no use in this one.
     const current = Object.entries({ ...(await this.#readCache()), [key]: result });
     await this.#writeCache(Object.fromEntries(current.filter(([entry]) => entry.startsWith(bootId()))));
-    return result;
   }
 
   async #readCache(): Promise<Record<string, Accelerator>> {

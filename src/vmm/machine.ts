@@ -5,15 +5,16 @@
 // The end is noticed by the exit of our child, or, for a process that is not our child, by its QMP connection's end.
 
 import { EventEmitter } from "node:events";
-import { accessSync, constants, rmSync } from "node:fs";
+import { accessSync, constants } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { HatchwayError } from "#error";
+import { removeTree } from "#host/remove-tree";
 import type { Accelerator, Machine, MachineEvents, MachineExit, MachineSpec, ProcessIdentity, Vmm } from "#vmm";
 import { qmpSocket, shellSocket } from "./paths.ts";
 import { identify, isAlive, signalProcess } from "./process.ts";
 import { qemuArguments, qemuProgram } from "./qemu.ts";
 import { QmpClient, type QmpEvent } from "./qmp.ts";
-import { spawnQemu, type Started } from "./spawn.ts";
+import { runnerCanRead, spawnQemu, type Started } from "./spawn.ts";
 
 const startTimeoutMs = 10_000;
 const powerButtonMs = 500;
@@ -26,9 +27,8 @@ export const qemu: Vmm = {
 
   async launch(spec: MachineSpec, accelerator: Accelerator): Promise<Machine> {
     const args = qemuArguments(spec, accelerator);
-    checkFiles(spec);
-    rmSync(qmpSocket(spec.directory), { force: true });
-    rmSync(shellSocket(spec.directory), { force: true });
+    await checkFiles(spec);
+    for (const stale of [qmpSocket(spec.directory), shellSocket(spec.directory)]) await removeTree(stale);
     const started = spawnQemu(args, spec.runner);
     const { qmp, identity } = await waitForQmp(started, spec.directory);
     const machine = new QemuMachine(spec, identity, qmp, started);
@@ -210,7 +210,9 @@ async function connectWhileAlive(
   return undefined;
 }
 
-function checkFiles(spec: MachineSpec): void {
+/** QEMU's own words for a file that its user cannot read name neither the file nor the user. */
+async function checkFiles(spec: MachineSpec): Promise<void> {
+  const { runner } = spec;
   const files = { kernel: spec.kernel, initrd: spec.initrd, disk: spec.disk?.path };
   for (const [what, path] of Object.entries(files)) {
     if (path === undefined) continue;
@@ -219,6 +221,14 @@ function checkFiles(spec: MachineSpec): void {
     } catch (error) {
       throw new HatchwayError("not-found", `${what} "${path}" does not exist or cannot be read`, { cause: error });
     }
+    if (runner.uid === process.getuid?.() || (await runnerCanRead(runner, path))) continue;
+    throw new HatchwayError(
+      "forbidden",
+      `${what} "${path}" cannot be read by the runner ${runner.name ?? runner.uid}`,
+      {
+        hint: "let that user read the file, and pass through the folders above it",
+      },
+    );
   }
 }
 

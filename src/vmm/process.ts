@@ -26,7 +26,11 @@ export function identify(pid: number): ProcessIdentity | undefined {
 
 export function isAlive(process: ProcessIdentity): boolean {
   const now = identify(process.pid);
-  return now !== undefined && now.startTime === process.startTime && now.bootId === process.bootId;
+  return now !== undefined && isSameProcess(now, process);
+}
+
+export function isSameProcess(a: ProcessIdentity, b: ProcessIdentity): boolean {
+  return a.pid === b.pid && a.startTime === b.startTime && a.bootId === b.bootId;
 }
 
 /** Sends `signal` if the process still is the one that is meant; says whether it was sent. */

@@ -34,6 +34,19 @@ export function spawnProbe(args: string[], runner: MachineSpec["runner"], second
   return spawnAs(runner, ["timeout", "--signal=KILL", String(seconds), qemuPath(), ...args], "pipe");
 }
 
+/** Whether the runner can read a file, which only the kernel can tell: folders and groups have a say in it too. */
+export async function runnerCanRead(runner: MachineSpec["runner"], path: string): Promise<boolean> {
+  const asked = spawnAs(runner, ["/bin/sh", "-c", 'test -r "$1"', "sh", path], "ignore");
+  // Other than for a machine, we stay for the end of this one.
+  asked.child.ref();
+  const status = await new Promise((resolve) => {
+    asked.child.once("close", resolve);
+  });
+  const words = asked.lastWords();
+  if (status === 0 || (status === 1 && words === "")) return status === 0;
+  throw new HatchwayError("unavailable", `QEMU did not start: ${words}`);
+}
+
 function spawnAs(runner: MachineSpec["runner"], command: string[], stdout: "ignore" | "pipe"): Started {
   const script = 'umask 177; ulimit -c 0; exec "$@"';
   const child = spawn("/bin/sh", ["-c", script, "sh", ...becomeRunner(runner), ...command], {

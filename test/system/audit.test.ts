@@ -13,7 +13,7 @@ describe("hatchway audit", () => {
     await session.ok(["secret", "set", "db"], { stdin: "canary-of-the-audit" });
     await session.ok(["vm", "create", "web", "--secret", "db"]);
     const tail = await session.ok(["audit", "tail", "-n", "2"]);
-    expect(tail.split("\n")[1]).toMatch(/^\S+Z {2}unix:uid=\d+,gid=\d+,pid=\d+ {2}vm\.create {2}vm web {2}ok$/);
+    expect(tail.split("\n")[1]).toMatch(/^\S+Z {2}unix:uid=\d+,gid=\d+,pid=\d+ {2}vm\.create {2}db {2}vm web {2}ok$/);
     const csv = await session.ok(["audit", "export", "--secret", "db", "--csv"]);
     expect(csv.split("\r\n")[0]).toBe("seq,time,phase,op,opId,caller,secret,version,vm,outcome,mac");
     expect(csv.split("\r\n")[2]).toMatch(/^2,[^,]+,outcome,secret\.set,[^,]+,"unix:[^"]+",db,1,,ok,[0-9a-f]{64}$/);

@@ -214,8 +214,11 @@ describe("the choice of an accelerator", () => {
     const folder = machineFolder(root);
     const kernel = packedKernel(guestFolder);
     const cache = join(folder, "accelerators.json");
-    for (const runner of [root, nobody]) {
-      const tried = await new AcceleratorChoice(cache).choose({ runner, kernel });
+    // Both at once, as two VMs that are the first of a host.
+    const choice = new AcceleratorChoice(cache);
+    const first = await Promise.all([root, nobody].map((runner) => choice.choose({ runner, kernel })));
+    for (const [at, runner] of [root, nobody].entries()) {
+      const tried = first[at] ?? { kind: "tcg", reason: "" };
       expect(tried).toEqual(
         tried.kind === "kvm" ? { kind: "kvm" } : { kind: "tcg", reason: expect.stringMatching(/./) },
       );
