@@ -66,6 +66,7 @@ describe("docs/formats.md", () => {
       "",
       "json keyring",
       "",
+      "",
       "json audit",
       "",
     ]);

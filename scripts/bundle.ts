@@ -1,16 +1,18 @@
-// Bundles what ships: one file each for the CLI, the daemon and the store's thread, in dist/. CommonJS, since an ESM
-// bundle takes 20 to 30 ms longer to start. koffi stays a package, since it is native code.
+// Bundles what ships: one file each for the CLI, the daemon, the store's thread and the client, in dist/. CommonJS,
+// since an ESM bundle takes 20 to 30 ms longer to start, but for the client, which programs import. koffi stays a
+// package, since it is native code.
 import { build, type BuildOptions, type Plugin } from "esbuild";
 import { rename } from "node:fs/promises";
 import { resolve } from "node:path";
 
 const root = resolve(import.meta.dirname, "..");
 
-/** Keeps the daemon out of the CLI: `serve` loads the bundle beside it. */
+/** Keeps the daemon and the vault out of the CLI: it loads the bundles beside it. */
 const daemonIsBeside: Plugin = {
   name: "daemon-is-beside",
   setup(plugin) {
     plugin.onResolve({ filter: /^#daemon\/serve$/ }, () => ({ path: "./daemon.cjs", external: true }));
+    plugin.onResolve({ filter: /^#daemon\/offline$/ }, () => ({ path: "./offline.cjs", external: true }));
   },
 };
 
@@ -44,18 +46,21 @@ interface Bundle {
   from: string;
   to: string;
   plugins?: Plugin[];
+  options?: BuildOptions;
 }
 
 const bundles: readonly Bundle[] = [
   { from: "bin/hatchway.ts", to: "dist/hatchway.cjs", plugins: [daemonIsBeside, noChildProcess] },
   { from: "src/daemon/serve.ts", to: "dist/daemon.cjs" },
+  { from: "src/daemon/offline.ts", to: "dist/offline.cjs" },
   { from: "src/store/sqlite-worker.ts", to: "dist/sqlite-worker.cjs" },
+  { from: "src/client/public.ts", to: "dist/client.mjs", options: { format: "esm", target: "node20", define: {} } },
 ];
 
 /** Renamed into place, so that a command that runs meanwhile sees the old bundle or the new one. */
-async function write({ from, to, plugins = [] }: Bundle): Promise<void> {
+async function write({ from, to, plugins = [], options: own = {} }: Bundle): Promise<void> {
   const draft = `${to}.${process.pid}`;
-  await build({ ...options, entryPoints: [from], outfile: draft, plugins });
+  await build({ ...options, ...own, entryPoints: [from], outfile: draft, plugins });
   await rename(resolve(root, draft), resolve(root, to));
 }
 

@@ -21,6 +21,17 @@ export interface SecretBody {
   owner?: string;
   group?: string;
   on_change?: OnChange;
+  description?: string;
+  labels?: Record<string, string>;
+  /** Attached to every new VM whose request does not refuse that. */
+  default?: true;
+}
+
+/** What is said of a secret, in requests: absent leaves it, null takes a description or one label away. */
+export interface AboutBody {
+  description?: string | null;
+  labels?: Record<string, string | null>;
+  default?: boolean;
 }
 
 /** How a secret is delivered, in requests: absent leaves as it is, null takes an optional field away. */
@@ -39,7 +50,7 @@ export interface DeliveryBody {
 }
 
 /** `POST /secrets`; `PATCH /secrets/NAME` takes the same without `name`. */
-export interface SecretRequest extends DeliveryBody {
+export interface SecretRequest extends DeliveryBody, AboutBody {
   name: string;
   /** The value in base64; read from the body as bytes, never as a string. */
   data?: string;
@@ -52,14 +63,48 @@ export interface SecretRemoved {
   vms: string[];
 }
 
+/** One element of `GET /secrets/NAME/history`, newest first: the versions whose values are kept. */
+export interface VersionBody {
+  version: number;
+  size: number;
+  at: string;
+  current: boolean;
+  /** Names of the VMs that keep it. */
+  pinned_by: string[];
+}
+
+/** `POST /secrets/NAME/rollback`; absent: the version before the current one. */
+export interface RollbackRequest {
+  to?: number;
+}
+
+/** `POST /secrets/NAME/rename` */
+export interface RenameRequest {
+  to: string;
+}
+
+/** What renaming answers. */
+export interface SecretRenamed extends SecretBody {
+  /** VMs that have it, and keep its file where it is. */
+  vms: string[];
+}
+
+/** `PUT /vms/NAME/secrets/SECRET` */
+export interface AttachRequest extends DeliveryBody {
+  /** Keep the version that is current now, until `DELETE /vms/NAME/secrets/SECRET/pin`. */
+  pin?: boolean;
+}
+
 /** One element of a VM's `secrets`: a name, or a name and how it is delivered there. */
-export type GrantRequestBody = string | ({ name: string } & DeliveryBody);
+export type GrantRequestBody = string | ({ name: string } & AttachRequest);
 
 /** `POST /vms`, with `?launch=true` to start it and `?wait=agent&timeout=30s` to wait for its first receipt. */
 export interface VmRequestBody {
   name: string;
   /** Absent: the host's setting `attach`; []: none. */
   secrets?: GrantRequestBody[];
+  /** False: without those that are for every new VM. True where absent, unless `secrets` is []. */
+  default_secrets?: boolean;
   /** A user name or uid of the host; the caller's own when absent. */
   runner?: string | number;
   launch?: LaunchBody;
@@ -80,6 +125,8 @@ export interface VmBody {
   name: string;
   id: string;
   state: VmState;
+  /** The host group that it was launched in. */
+  group?: string;
   /** Why it is `failed`, or how it ended; one line. */
   reason?: string;
   runner: { uid: number; gid: number; name?: string };
@@ -116,7 +163,11 @@ export interface ConvergenceBody {
 /** `GET /vms/NAME/secrets`, and what attaching answers. */
 export interface GrantBody {
   name: string;
+  /** The one that the VM is to have. */
   version: number;
+  /** It keeps that version; the secret's newest is `newest`. */
+  pinned?: true;
+  newest?: number;
   size: number;
   delivery: "file" | "env" | "file+env";
   permissions: string;
@@ -128,6 +179,21 @@ export interface GrantBody {
   env?: string;
   link?: string;
   attached_at: string;
+}
+
+/** `GET /whoami` */
+export interface WhoamiBody {
+  /** As the audit trail names him. */
+  caller: string;
+  /** What he may do, each over the secrets and VMs whose names match. */
+  roles: { role: "admin" | "operator" | "reader" | "runner"; secrets: string; vms: string }[];
+}
+
+/** `GET /can?verb=attach&secret=NAME&vm=NAME` */
+export interface CanBody {
+  allowed: boolean;
+  /** Why not. */
+  reason?: string;
 }
 
 /** `GET /status` */
@@ -144,8 +210,100 @@ export interface StatusBody {
   vms: { name: string; state: VmState; wanted: number; applied?: number; in_sync: boolean; last_contact?: string }[];
 }
 
+/** `GET /keys` */
+export interface KeysBody {
+  ways: WayBody[];
+  /** The term that new seals are made under. */
+  current: number;
+  /** `rows`: how many are sealed under it, old versions of values included. */
+  terms: { term: number; created_at: string; rows: number }[];
+}
+
+/** `POST /keys/backup` */
+export interface KeyBackupBody {
+  /** An age file, in base64. */
+  age: string;
+}
+
+/** `GET /keys/rewrap` */
+export interface RewrapBody {
+  state: "idle" | "running" | "done" | "failed";
+  /** Rows that were sealed anew. */
+  done: number;
+  /** Rows that this pass has looked at. */
+  seen: number;
+  problem?: string;
+}
+
+export interface WayBody {
+  name: string;
+  kind: WayQuery["kind"];
+  /** What it takes: a file, a credential's name, a recipient. */
+  needs: string;
+}
+
+/** The query of `POST /keys/ways/NAME`; a passphrase or a credential's key is its body. */
+export interface WayQuery {
+  kind: "key-file" | "systemd-credential" | "age" | "passphrase";
+  /** Of a key file, if not the usual. */
+  path?: string | undefined;
+  credential?: string | undefined;
+  recipient?: string | undefined;
+  /** Path of the file with the age identity. */
+  identity?: string | undefined;
+}
+
+/** `GET /audit/verify` */
+export interface TrailBody {
+  files: number;
+  lines: number;
+  /** The first line that is there: not 1 where old files were taken away. */
+  first?: { seq: number; time: string };
+  last?: { seq: number; time: string };
+}
+
+/** The query of `GET /audit/export`. */
+export interface TrailQuery {
+  /** RFC 3339. */
+  since?: string;
+  until?: string;
+  /** An operation, or the beginning of several: `secret.*`. */
+  op?: string;
+  secret?: string;
+  vm?: string;
+}
+
 export interface ErrorBody {
   error: string;
   code: string;
   hint?: string;
+}
+
+/** `POST /hostgroup/NAME/nodes`, Slicer's way to launch a VM: with all secrets where the list is absent, [] with none. */
+export interface NodeRequestBody {
+  secrets?: string[];
+  ram_bytes?: number;
+  cpus?: number;
+}
+
+/** `GET /nodes`, `GET /hostgroup/NAME/nodes`, and what creating one answers. */
+export interface NodeBody {
+  hostname: string;
+  /** Absent for a VM that was not launched in a group. */
+  hostgroup?: string;
+  ram_bytes?: number;
+  cpus?: number;
+  arch: string;
+  status: "Running" | "Stopped";
+  created_at: string;
+}
+
+/** `GET /hostgroup` */
+export interface HostGroupBody {
+  name: string;
+  /** How many VMs it has. */
+  count: number;
+  ram_bytes: number;
+  cpus: number;
+  arch: string;
 }

@@ -3,6 +3,7 @@
 // "internal error" with an id, and its cause chain is in the log.
 
 export type ErrorCode =
+  | "rate-limited" // too many failures; later
   | "invalid" // the request breaks a rule; nothing was done
   | "unauthenticated" // no claim, or not the right one
   | "forbidden" // known caller, not his to do
@@ -46,6 +47,7 @@ export const httpStatus: Record<ErrorCode, number> = {
   exists: 409,
   conflict: 409,
   "too-large": 413,
+  "rate-limited": 429,
   internal: 500,
   corrupt: 500,
   "wrong-key": 500,
@@ -66,6 +68,7 @@ export const exitCode: Record<ErrorCode, number> = {
   unauthenticated: 5,
   unavailable: 6,
   locked: 6,
+  "rate-limited": 6,
   timeout: 7,
   "wrong-key": 8,
   corrupt: 8,

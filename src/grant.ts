@@ -7,6 +7,8 @@ export interface Grant {
   secretName: string;
   /** What differs from the secret's own delivery. */
   change: DeliveryChange;
+  /** The version that the VM keeps, whatever comes after it. */
+  pin?: number;
   /** Milliseconds since 1970. */
   attachedAt: number;
 }
@@ -15,6 +17,8 @@ export interface Grant {
 export interface GrantRequest {
   secret: string;
   change: DeliveryChange;
+  /** Keep the version that is current now. Absent: as it was, for a secret that is attached already. */
+  pin?: true;
 }
 
 /** The delivery that holds for a grant. */

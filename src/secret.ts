@@ -1,3 +1,4 @@
+import type { About } from "#about";
 import type { OnChange } from "#protocol/manifest";
 
 /**
@@ -28,8 +29,21 @@ export type DeliveryChange = {
   [Key in keyof Delivery]?: Delivery[Key] | (undefined extends Delivery[Key] ? null : never);
 };
 
+/** A version of a secret's value that is kept. */
+export interface SecretVersion {
+  version: number;
+  /** Bytes. */
+  size: number;
+  /** When it came, in milliseconds since 1970. */
+  at: number;
+  /** Whether it is the newest. */
+  current: boolean;
+  /** Names of the VMs that keep it, sorted. */
+  pinnedBy: string[];
+}
+
 /** A secret as everybody may see it who may see it at all: there is no value in it. */
-export interface Secret {
+export interface Secret extends About {
   /** 128 random bits in hex; a name that is used again gets another id. */
   id: string;
   name: string;

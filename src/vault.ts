@@ -1,7 +1,11 @@
+import type { AboutChange } from "#about";
 import type { Bundle } from "#bundle";
 import type { Caller } from "#caller";
 import type { Grant, GrantRequest } from "#grant";
-import type { DeliveryChange, Secret } from "#secret";
+import type { Keys } from "#keys";
+import type { Scope, Verb, Verdict } from "#role";
+import type { DeliveryChange, Secret, SecretVersion } from "#secret";
+import type { Trail } from "#trail";
 import type { Convergence, LaunchOptions, Runner, Vm } from "#vm";
 
 /**
@@ -10,6 +14,16 @@ import type { Convergence, LaunchOptions, Runner, Vm } from "#vm";
  * HatchwayError.
  */
 export interface Vault {
+  /**
+   * Throws unless `caller` may be heard at all, read the daemon's log, or make a VM of that name, for what comes before
+   * the operation itself; a refusal is audited.
+   */
+  allow(caller: Caller, what: "admin.enter" | "daemon.logs" | "vm.create", vm?: string): Promise<void>;
+  /** The roles that `caller` has. */
+  whoami(caller: Caller): Promise<readonly Scope[]>;
+  /** Whether `caller` could do something; asking leaves no line. Throws "invalid" for what is not done to such. */
+  can(caller: Caller, verb: Verb, subject: { secret?: string; vm?: string }): Promise<Verdict>;
+
   /**
    * Stores a value, or changes only metadata where `value` is absent. The vault wipes nothing: `value` is the
    * caller's. `create` throws "exists", `update` throws "not-found", `set` does either.
@@ -20,6 +34,18 @@ export interface Vault {
   secret(caller: Caller, name: string): Promise<Secret>;
   /** Sorted by name. */
   secrets(caller: Caller): Promise<Secret[]>;
+  /** The versions whose values are kept, newest first. */
+  history(caller: Caller, name: string): Promise<SecretVersion[]>;
+  /**
+   * Makes a new version, with the value that version `to` has; without `to`, that of the one before the current. Throws
+   * "not-found" for one that is not kept.
+   */
+  rollbackSecret(caller: Caller, name: string, to: number | undefined): Promise<Secret>;
+  /**
+   * Gives it another name, which must be free. Its id, versions and grants stay, and VMs that have it keep its file where
+   * it is. Says which VMs have it.
+   */
+  renameSecret(caller: Caller, from: string, to: string): Promise<{ secret: Secret; vms: string[] }>;
   /** Names of the VMs that it is attached to, sorted. */
   holders(caller: Caller, name: string): Promise<string[]>;
 
@@ -36,8 +62,10 @@ export interface Vault {
   /** Attaches each, or changes how it is delivered where it is attached already; all or none. */
   attach(caller: Caller, vm: string, grants: readonly GrantRequest[]): Promise<Grant[]>;
   detach(caller: Caller, vm: string, secret: string): Promise<void>;
+  /** Gives the VM the newest version again, from now on. */
+  unpin(caller: Caller, vm: string, secret: string): Promise<void>;
   /** Sorted by the secret's name. */
-  grants(caller: Caller, vm: string): Promise<{ grant: Grant; secret: Secret }[]>;
+  grants(caller: Caller, vm: string): Promise<Given[]>;
 
   /** What the VM is to have now. Gives it a new counter where that differs from the last one. */
   resolve(caller: Caller, vmId: string): Promise<Bundle>;
@@ -51,6 +79,11 @@ export interface Vault {
   /** Keeps what the guest says of `revision`, as far as it can be true. */
   receive(caller: Caller, revision: string, receipt: ReceiptClaim): Promise<void>;
 
+  /** The keys of the store, and the ways to them. */
+  readonly keys: Keys;
+  /** The audit trail, to be read. */
+  readonly trail: Trail;
+
   /** Calls `listener` when what a VM is to have may have changed; undefined: any VM. The returned function ends it. */
   watch(listener: (vmId: string | undefined) => void): () => void;
 
@@ -61,6 +94,7 @@ export interface Vault {
 export interface SecretChange {
   value?: Buffer;
   delivery?: DeliveryChange;
+  about?: AboutChange;
 }
 
 export interface SecretPut {
@@ -68,13 +102,24 @@ export interface SecretPut {
   created: boolean;
 }
 
+/** A grant with its secret as the VM has it: of a pinned one version and size are those of the pinned version. */
+export interface Given {
+  grant: Grant;
+  secret: Secret;
+  /** The secret's newest version. */
+  newest: number;
+}
+
 export interface VmRequest {
   name: string;
   runner: Runner;
+  group?: string;
   launch?: LaunchOptions;
   grants: readonly GrantRequest[];
   /** Attach every secret that there is, as Slicer does where no list is given. */
   all?: boolean;
+  /** Attach those too that are for every new VM. */
+  defaults?: boolean;
 }
 
 /** A receipt as the guest words it, checked for form but not believed. */

@@ -4,6 +4,8 @@ export interface Vm {
   id: string;
   name: string;
   runner: Runner;
+  /** The host group that it was launched in (Slicer's word). */
+  group?: string;
   /** How to start it; absent for a VM that something else runs. */
   launch?: LaunchOptions;
   /** Milliseconds since 1970. */
@@ -36,6 +38,9 @@ export interface LaunchOptions {
   /** Added to the kernel's command line. */
   append?: string;
 }
+
+/** Of a VM that does not say. */
+export const DEFAULT_MACHINE: Pick<LaunchOptions, "memoryMiB" | "cpus"> = { memoryMiB: 256, cpus: 1 };
 
 /**
  * What the host knows of a VM's secrets. `applied` is what the guest says, so it is a claim by somebody who is not

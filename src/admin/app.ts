@@ -1,25 +1,40 @@
 // The admin API: Slicer's secrets, and VMs. Bodies are in src/api.ts; every refusal is `{"error","code","hint"?}`.
+import { showCan, showWhoami } from "#admin/access";
+import { descriptions } from "#admin/descriptions";
 import { describeApi } from "#admin/openapi";
+import { exportAudit, tailAudit, verifyAudit } from "#admin/audit";
+import { addWay, backupKeys, removeWay, retireTerm, rotateKeys, showKeys, showRewrap, startRewrap } from "#admin/keys";
 import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
 import {
   attachment,
+  canQuery,
   graceQuery,
+  keyBackup,
   launchQuery,
   logQuery,
+  nodeCreation,
+  renaming,
+  rollback,
   secretChange,
   secretCreation,
+  trailQuery,
   valueQuery,
   vmCreation,
   waitQuery,
+  wayQuery,
   type LogQuery,
 } from "#admin/schemas";
+import { createNode, listGroupNodes, listHostGroups, listNodes, removeNode, type NodeParts } from "#admin/nodes";
 import {
   changeSecret,
   createSecret,
   listHolders,
   listSecrets,
+  listVersions,
   putValue,
   removeSecret,
+  renameSecret,
+  rollbackSecret,
   showSecret,
   type SecretParts,
 } from "#admin/secrets";
@@ -34,12 +49,15 @@ import {
   showVm,
   startVm,
   stopVm,
-  type VmParts,
+  unpin,
 } from "#admin/vms";
 import type { StatusBody } from "#api";
+import type { Caller } from "#caller";
+import { VERSION } from "#version";
 
-export interface AdminParts extends SecretParts, VmParts {
-  status: () => Promise<StatusBody>;
+export interface AdminParts extends SecretParts, NodeParts {
+  /** With what `caller` may see of it. */
+  status: (caller: Caller) => Promise<StatusBody>;
   log: Log;
 }
 
@@ -60,6 +78,9 @@ const table: readonly Route<AdminParts>[] = [
   route("DELETE", "/secrets/{name}", {}, removeSecret),
   route("PUT", "/secrets/{name}/value", { query: valueQuery, value: "body" }, putValue),
   route("GET", "/secrets/{name}/vms", {}, listHolders),
+  route("GET", "/secrets/{name}/history", {}, listVersions),
+  route("POST", "/secrets/{name}/rollback", { json: rollback }, rollbackSecret),
+  route("POST", "/secrets/{name}/rename", { json: renaming }, renameSecret),
 
   route("GET", "/vms", {}, listVms),
   route("POST", "/vms", { query: launchQuery, json: vmCreation }, createVm),
@@ -71,22 +92,45 @@ const table: readonly Route<AdminParts>[] = [
   route("GET", "/vms/{name}/secrets", {}, listGrants),
   route("PUT", "/vms/{name}/secrets/{secret}", { json: attachment }, attach),
   route("DELETE", "/vms/{name}/secrets/{secret}", {}, detach),
+  route("DELETE", "/vms/{name}/secrets/{secret}/pin", {}, unpin),
 
+  route("GET", "/keys", {}, showKeys),
+  route("POST", "/keys/ways/{way}", { query: wayQuery, value: "body" }, addWay),
+  route("DELETE", "/keys/ways/{way}", {}, removeWay),
+  route("POST", "/keys/rotate", {}, rotateKeys),
+  route("GET", "/keys/rewrap", {}, showRewrap),
+  route("POST", "/keys/rewrap", {}, startRewrap),
+  route("DELETE", "/keys/terms/{term}", {}, retireTerm),
+  route("POST", "/keys/backup", { json: keyBackup }, backupKeys),
+
+  route("GET", "/audit", { query: logQuery }, tailAudit),
+  route("GET", "/audit/export", { query: trailQuery }, exportAudit),
+  route("GET", "/audit/verify", {}, verifyAudit),
+
+  route("GET", "/hostgroup", {}, listHostGroups),
+  route("GET", "/hostgroup/{group}/nodes", {}, listGroupNodes),
+  route("POST", "/hostgroup/{group}/nodes", { query: waitQuery, json: nodeCreation }, createNode),
+  route("DELETE", "/hostgroup/{group}/nodes/{host}", {}, removeNode),
+  route("GET", "/nodes", {}, listNodes),
+
+  route("GET", "/whoami", {}, showWhoami),
+  route("GET", "/can", { query: canQuery }, showCan),
   route("GET", "/status", {}, showStatus),
   route("GET", "/logs", { query: logQuery }, showLog),
 ];
 
 export function adminApp(parts: AdminParts): Api {
   const api = apiOf(table, parts, (line) => parts.log.write(line));
-  describeApi(api, table, "Hatchway");
+  describeApi(api, table, descriptions, { title: "Hatchway", version: VERSION });
   return api;
 }
 
-async function showStatus({ status }: AdminParts): Promise<Answer> {
-  return ok(await status());
+async function showStatus({ status }: AdminParts, { caller }: Ask<unknown, unknown>): Promise<Answer> {
+  return ok(await status(caller));
 }
 
-async function showLog({ log }: AdminParts, { query, signal }: Ask<LogQuery, unknown>): Promise<Answer> {
+async function showLog({ vault, log }: AdminParts, { caller, query, signal }: Ask<LogQuery, unknown>): Promise<Answer> {
+  await vault.allow(caller, "daemon.logs");
   const lines = query.lines ?? 100;
   return { status: 200, text: query.follow === true ? log.follow(lines, signal) : await log.tail(lines) };
 }

@@ -35,9 +35,14 @@ test("a secret has Slicer's fields and ours", ({ expect }) => {
 
 test("a grant shows the delivery that holds for it", ({ expect }) => {
   const grant = { secretId: secret.id, secretName: "db", change: { env: null, path: "conf/db" }, attachedAt: 0 };
-  const body = grantBody({ grant, secret });
+  const body = grantBody({ grant, secret, newest: 3 });
   expect(body).toMatchObject({ delivery: "file", path: "conf/db", owner: "app", version: 3 });
   expect(body).not.toHaveProperty("env");
+});
+
+test("a pinned grant says so, and what it keeps from the vm", ({ expect }) => {
+  const grant = { secretId: secret.id, secretName: "db", change: {}, pin: 3, attachedAt: 0 };
+  expect(grantBody({ grant, secret, newest: 5 })).toMatchObject({ version: 3, pinned: true, newest: 5 });
 });
 
 test("a change says what the request says, and nothing of what it leaves out", ({ expect }) => {
@@ -96,10 +101,24 @@ test("a vm's request with everything", async ({ expect }) => {
       { secret: "x", change: {} },
       { secret: "y", change: { env: "Y", file: false } },
     ],
+    defaults: true,
   });
   await expect(
     vmRequest({ name: "a", runner: "nobody-here" }, root, { start: false, attachDefault: "all" }),
   ).rejects.toThrow('runner "nobody-here" is not a user of this host');
+});
+
+test.for([
+  ["no list", undefined, undefined, "defaults", { defaults: true }],
+  ["no list, and all are attached", undefined, undefined, "all", { all: true }],
+  ["no list, and the defaults refused", undefined, false, "all", {}],
+  ["a list", ["x"], undefined, "all", { defaults: true }],
+  ["a list, and the defaults refused", ["x"], false, "defaults", {}],
+  ["an empty list", [], undefined, "all", {}],
+] as const)("what comes with %s", async ([, secrets, byDefault, attachDefault, expected], { expect }) => {
+  const said = { name: "a", secrets: secrets && [...secrets], default_secrets: byDefault };
+  const { all, defaults } = await vmRequest(said, root, { start: false, attachDefault });
+  expect({ ...(all && { all }), ...(defaults && { defaults }) }).toEqual(expected);
 });
 
 test("what is no disk is refused when the vm is made", async ({ expect }) => {

@@ -1,14 +1,25 @@
 // Between the JSON bodies of the admin API and the nouns of the domain.
 import type { Said, VmSaid } from "#admin/schemas";
-import type { ConvergenceBody, DeliveryBody, GrantBody, LaunchBody, SecretBody, VmBody } from "#api";
+import type { AboutChange } from "#about";
+import type {
+  AboutBody,
+  AttachRequest,
+  ConvergenceBody,
+  DeliveryBody,
+  GrantBody,
+  LaunchBody,
+  SecretBody,
+  VersionBody,
+  VmBody,
+} from "#api";
 import type { Caller } from "#caller";
 import { HatchwayError } from "#error";
-import { mergeDelivery, type Grant, type GrantRequest } from "#grant";
+import { mergeDelivery, type GrantRequest } from "#grant";
 import { hostUser } from "#host/users";
 import type { VmView } from "#machines";
-import type { Delivery, DeliveryChange, Secret } from "#secret";
-import type { VmRequest } from "#vault";
-import { isSynced, type Convergence, type LaunchOptions, type Runner } from "#vm";
+import type { Delivery, DeliveryChange, Secret, SecretVersion } from "#secret";
+import type { Given, VmRequest } from "#vault";
+import { DEFAULT_MACHINE, isSynced, type Convergence, type LaunchOptions, type Runner } from "#vm";
 import { diskFormat } from "#vmm/disk";
 
 /** RFC 3339, UTC. */
@@ -40,7 +51,8 @@ function deliveryWords({ file, env, mode, user, group, path, link }: Delivery): 
   });
 }
 
-export function secretBody({ name, size, version, delivery, createdAt, modifiedAt }: Secret): SecretBody {
+export function secretBody(secret: Secret): SecretBody {
+  const { name, size, version, delivery, createdAt, modifiedAt, description, labels } = secret;
   return {
     name,
     size,
@@ -50,13 +62,21 @@ export function secretBody({ name, size, version, delivery, createdAt, modifiedA
     created_at: time(createdAt),
     version,
     ...(delivery.onChange && { on_change: delivery.onChange }),
+    ...(description !== undefined && { description }),
+    ...(labels && { labels }),
+    ...(secret.default && { default: true as const }),
   };
 }
 
-export function grantBody({ grant, secret }: { grant: Grant; secret: Secret }): GrantBody {
+export function versionBody({ version, size, at, current, pinnedBy }: SecretVersion): VersionBody {
+  return { version, size, at: time(at), current, pinned_by: pinnedBy };
+}
+
+export function grantBody({ grant, secret, newest }: Given): GrantBody {
   const { name, version, size } = secret;
+  const pinned = grant.pin === undefined ? {} : { pinned: true as const, newest };
   const delivery = deliveryWords(mergeDelivery(secret.delivery, grant.change));
-  return { name, version, size, ...delivery, attached_at: time(grant.attachedAt) };
+  return { name, version, ...pinned, size, ...delivery, attached_at: time(grant.attachedAt) };
 }
 
 function convergenceBody(convergence: Convergence): ConvergenceBody {
@@ -85,6 +105,7 @@ export async function vmBody({ vm, machine, secrets, convergence, channels, cont
     state: machine.state,
     reason: "reason" in machine ? machine.reason : undefined,
     runner: { ...vm.runner, ...(user && { name: user.name }) },
+    group: vm.group,
     created_at: time(vm.createdAt),
     secrets,
     pid: running?.pid,
@@ -116,6 +137,10 @@ export function deliveryChange(said: Said<DeliveryBody>): DeliveryChange {
   });
 }
 
+export function aboutChange(said: Said<AboutBody>): AboutChange {
+  return defined<AboutChange>({ description: said.description, labels: said.labels, default: said.default });
+}
+
 /**
  * The change of a request that says how a secret is delivered as a whole (creating or setting one, attaching one):
  * `env` without `file` and `path` means only a variable. What only a file has is refused then.
@@ -132,9 +157,6 @@ export function wholeDelivery(said: Said<DeliveryBody>): DeliveryChange {
   return { ...deliveryChange(said), file: false };
 }
 
-/** Megabytes and processors of a VM that does not say. */
-const DEFAULT_MACHINE = { memoryMiB: 256, cpus: 1 };
-
 /** What `POST /vms` asks for. `start`: it is to be launched, if only with defaults. */
 export async function vmRequest(
   said: VmSaid,
@@ -146,8 +168,10 @@ export async function vmRequest(
     name: said.name,
     runner: await runnerOf(said.runner, caller),
     ...(launch && { launch: await launchOptions(launch) }),
-    grants: (said.secrets ?? []).map(grantRequest),
-    ...(said.secrets === undefined && options.attachDefault === "all" && { all: true }),
+    grants: (said.secrets ?? []).map((secret) =>
+      typeof secret === "string" ? { secret, change: {} } : grantRequest(secret.name, secret),
+    ),
+    ...(said.default_secrets !== false && automatic(said, options.attachDefault)),
   };
 }
 
@@ -160,8 +184,14 @@ async function launchOptions({ memory_mib, cpus, disk, ...rest }: Said<LaunchBod
   };
 }
 
-function grantRequest(said: NonNullable<VmSaid["secrets"]>[number]): GrantRequest {
-  return typeof said === "string" ? { secret: said, change: {} } : { secret: said.name, change: wholeDelivery(said) };
+/** What comes without being asked for: with no list what the host's setting says, with one the defaults, with [] none. */
+function automatic({ secrets }: VmSaid, attachDefault: "defaults" | "all"): Partial<VmRequest> {
+  if (secrets === undefined) return attachDefault === "all" ? { all: true } : { defaults: true };
+  return secrets.length === 0 ? {} : { defaults: true };
+}
+
+export function grantRequest(secret: string, said: Said<AttachRequest>): GrantRequest {
+  return { secret, change: wholeDelivery(said), ...(said.pin === true && { pin: true }) };
 }
 
 async function runnerOf(said: string | number | undefined, caller: Caller): Promise<Runner> {

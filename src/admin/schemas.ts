@@ -1,9 +1,22 @@
 // What requests may say, as zod schemas: they check what comes in, and `/openapi.json` is made of them.
 import { z } from "@hono/zod-openapi";
 import { quoted } from "#admin/json-value";
-import type { DeliveryBody, LaunchBody, SecretRequest, VmRequestBody } from "#api";
+import { descriptionProblem, labelKeyProblem, labelValueProblem } from "#about";
+import type {
+  AboutBody,
+  AttachRequest,
+  DeliveryBody,
+  LaunchBody,
+  NodeRequestBody,
+  RenameRequest,
+  RollbackRequest,
+  SecretRequest,
+  VmRequestBody,
+  WayQuery,
+} from "#api";
 import { HatchwayError } from "#error";
 import { ProtocolError } from "#protocol/error";
+import type { TrailFilter } from "#trail";
 import { parseOnChange, type OnChange } from "#protocol/manifest";
 import {
   envNameProblem,
@@ -14,6 +27,7 @@ import {
   userNameProblem,
   vmNameProblem,
 } from "#protocol/names";
+import { VERBS, type Verb } from "#role";
 
 /** A body as zod gives it: an optional member may also be there and undefined. */
 export type Said<T> = { [Key in keyof T]: T[Key] | undefined };
@@ -98,6 +112,13 @@ const delivery = {
   on_change: onChange.nullable().optional(),
 };
 
+const label = named(labelValueProblem).nullable();
+const about = {
+  description: named(descriptionProblem).nullable().optional(),
+  labels: z.record(named(labelKeyProblem), label, "is not an object").optional(),
+  default: z.boolean("is neither true nor false").optional(),
+};
+
 /** Only so that the key is known and documented: it is out of the body before a schema sees it. */
 const data = z
   .string()
@@ -114,16 +135,26 @@ function oneOwner(said: Said<DeliveryBody>, context: z.RefinementCtx): void {
 
 /** `POST /secrets` */
 export const secretCreation: Form<Said<SecretRequest> & { name: string }> = form(
-  z.strictObject({ name: named(secretNameProblem), data, ...delivery }).superRefine(oneOwner),
+  z.strictObject({ name: named(secretNameProblem), data, ...delivery, ...about }).superRefine(oneOwner),
 );
 
 /** `PATCH /secrets/NAME` */
 export const secretChange: Form<Said<Omit<SecretRequest, "name">>> = form(
-  z.strictObject({ data, ...delivery }).superRefine(oneOwner),
+  z.strictObject({ data, ...delivery, ...about }).superRefine(oneOwner),
 );
 
+/** `POST /secrets/NAME/rollback` */
+export const rollback: Form<Said<RollbackRequest>> = form(
+  z.strictObject({ to: z.int("is not an integer").min(1, "is below 1").optional() }),
+);
+
+/** `POST /secrets/NAME/rename` */
+export const renaming: Form<RenameRequest> = form(z.strictObject({ to: named(secretNameProblem) }));
+
+const attached = { ...delivery, pin: z.boolean("is neither true nor false").optional() };
+
 /** `PUT /vms/NAME/secrets/SECRET` */
-export const attachment: Form<Said<DeliveryBody>> = form(z.strictObject(delivery).superRefine(oneOwner));
+export const attachment: Form<Said<AttachRequest>> = form(z.strictObject(attached).superRefine(oneOwner));
 
 const file = named((path) =>
   /^\/[^\p{Cc}]{0,4094}$/u.test(path) ? undefined : "is not an absolute path without control characters",
@@ -140,13 +171,13 @@ const launch: z.ZodType<Said<LaunchBody>> = z.strictObject({
   append: kernelWords.optional(),
 });
 const secretName = named(secretNameProblem);
-const grant = z.union([secretName, z.strictObject({ name: secretName, ...delivery }).superRefine(oneOwner)]);
+const grant = z.union([secretName, z.strictObject({ name: secretName, ...attached }).superRefine(oneOwner)]);
 const runner = z.union([user, z.int().min(0).max(4_294_967_294)], "is neither a user name nor a uid");
 
 /** What `POST /vms` says, read. */
 export type VmSaid = Said<Omit<VmRequestBody, "secrets" | "launch">> & {
   name: string;
-  secrets?: (string | (Said<DeliveryBody> & { name: string }))[] | undefined;
+  secrets?: (string | (Said<AttachRequest> & { name: string }))[] | undefined;
   launch?: Said<LaunchBody> | undefined;
 };
 
@@ -154,8 +185,22 @@ export const vmCreation: Form<VmSaid> = form(
   z.strictObject({
     name: named(vmNameProblem),
     secrets: z.array(grant, "is not an array").max(4096, "has more than 4096 elements").optional(),
+    default_secrets: z.boolean("is neither true nor false").optional(),
     runner: runner.optional(),
     launch: launch.optional(),
+  }),
+);
+
+/** `POST /hostgroup/NAME/nodes` */
+export const nodeCreation: Form<Said<NodeRequestBody>> = form(
+  z.strictObject({
+    secrets: z.array(secretName, "is not an array").max(4096, "has more than 4096 elements").optional(),
+    ram_bytes: z
+      .int("is not an integer")
+      .min(67_108_864, "is below 64 MiB")
+      .max(2 ** 40, "is above 1 TiB")
+      .optional(),
+    cpus: z.int("is not an integer").min(1, "is below 1").max(255, "is above 255").optional(),
   }),
 );
 
@@ -180,8 +225,8 @@ function orTaken<T>(inner: z.ZodType<T>): z.ZodType<T | null | undefined> {
   return z.union([inner, z.literal("").transform(() => null)]).optional();
 }
 
-/** The query of `PUT /secrets/NAME/value`: how the value is delivered. */
-export const valueQuery: z.ZodType<Said<DeliveryBody>> = z
+/** The query of `PUT /secrets/NAME/value`: how the value is delivered, and what is said of it; `labels` is JSON. */
+export const valueQuery: z.ZodType<Said<DeliveryBody & AboutBody>> = z
   .strictObject({
     ...delivery,
     uid: number.optional(),
@@ -191,6 +236,9 @@ export const valueQuery: z.ZodType<Said<DeliveryBody>> = z
     env: orTaken(named(envNameProblem)),
     link: orTaken(named(linkProblem)),
     on_change: orTaken(json.pipe(onChange)),
+    description: orTaken(named(descriptionProblem)),
+    labels: json.pipe(z.record(named(labelKeyProblem), label, "is not an object")).optional(),
+    default: yes.optional(),
   })
   .superRefine(oneOwner);
 
@@ -221,6 +269,17 @@ export const launchQuery: z.ZodType<WaitQuery & { launch?: boolean | undefined }
 });
 export const graceQuery: z.ZodType<{ grace?: number | undefined }> = z.strictObject({ grace: duration.optional() });
 
+export interface CanQuery {
+  verb: Verb;
+  secret?: string | undefined;
+  vm?: string | undefined;
+}
+export const canQuery: z.ZodType<CanQuery> = z.strictObject({
+  verb: z.enum(VERBS, `is none of ${VERBS.join(", ")}`),
+  secret: secretName.optional(),
+  vm: named(vmNameProblem).optional(),
+});
+
 const lines = z
   .string()
   .regex(/^[0-9]{1,5}$/, "is not a number up to 99999")
@@ -229,6 +288,43 @@ export interface LogQuery {
   lines?: number | undefined;
   follow?: boolean | undefined;
 }
+/** RFC 3339 with its zone, or a day. */
+const moment = z.string().transform((text, context) => {
+  const time = /^\d{4}-\d\d-\d\d(?:T[0-9:.]+(?:Z|[+-]\d\d:\d\d))?$/.test(text) ? Date.parse(text) : Number.NaN;
+  if (!Number.isNaN(time)) return time;
+  context.addIssue({ code: "custom", message: `${quoted(text)} is not a time such as 2026-01-31T12:00:00Z` });
+  return z.NEVER;
+});
+export const wayQuery: z.ZodType<WayQuery> = z.strictObject({
+  kind: z.enum(
+    ["key-file", "systemd-credential", "age", "passphrase"],
+    "is none of key-file, systemd-credential, age, passphrase",
+  ),
+  path: file.optional(),
+  credential: z
+    .string()
+    .regex(/^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$/, "is not a credential's name")
+    .optional(),
+  recipient: z.string().optional(),
+  identity: file.optional(),
+});
+
+/** `POST /keys/backup` */
+export const keyBackup: Form<{ recipient: string }> = form(
+  z.strictObject({ recipient: z.string("is not a string").max(2_048, "has more than 2048 characters") }),
+);
+
+export const trailQuery: z.ZodType<Said<TrailFilter>> = z.strictObject({
+  since: moment.optional(),
+  until: moment.optional(),
+  op: z
+    .string()
+    .regex(/^[a-z.-]{1,40}\*?$/, "is not an operation such as secret.update or secret.*")
+    .optional(),
+  secret: secretName.optional(),
+  vm: named(vmNameProblem).optional(),
+});
+
 export const logQuery: z.ZodType<LogQuery> = z.strictObject({
   lines: lines.optional(),
   follow: yes.optional(),

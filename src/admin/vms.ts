@@ -1,8 +1,9 @@
 // The actions on VMs and what is attached to them: one call each into machines or vault.
-import { grantBody, vmBody, vmRequest, wholeDelivery } from "#admin/bodies";
+import { grantBody, grantRequest, vmBody, vmRequest } from "#admin/bodies";
 import { created, nothing, ok, type Answer, type Ask } from "#admin/route";
 import type { LogQuery, Said, VmSaid, WaitQuery } from "#admin/schemas";
-import type { DeliveryBody } from "#api";
+import type { AttachRequest, GrantBody } from "#api";
+import type { Caller } from "#caller";
 import { HatchwayError } from "#error";
 import type { Machines, Wait } from "#machines";
 import type { Vault } from "#vault";
@@ -31,10 +32,12 @@ export async function listVms({ machines }: VmParts, { caller }: Ask<unknown, un
 }
 
 export async function createVm(
-  { machines, attachDefault }: VmParts,
+  { vault, machines, attachDefault }: VmParts,
   { caller, json, query }: Ask<WaitQuery & { launch?: boolean | undefined }, VmSaid>,
 ): Promise<Answer> {
   const start = query.launch === true;
+  // The request is read with a look at its disk, which is nobody else's to ask for.
+  await vault.allow(caller, "vm.create", json.name);
   const request = await vmRequest(json, caller, { start, attachDefault });
   return created(await vmBody(await machines.create(caller, request, start, ...waitOf(query))));
 }
@@ -83,12 +86,21 @@ export async function listGrants({ vault }: VmParts, { caller, name }: Ask<unkno
 
 export async function attach(
   { vault }: VmParts,
-  { caller, name, json }: Ask<undefined, Said<DeliveryBody>>,
+  { caller, name, json }: Ask<undefined, Said<AttachRequest>>,
 ): Promise<Answer> {
-  const request = { secret: name("secret"), change: wholeDelivery(json) };
-  const [grant] = await vault.attach(caller, name("name"), [request]);
-  if (!grant) throw new HatchwayError("internal", "the vault attached nothing");
-  return ok(grantBody({ grant, secret: await vault.secret(caller, name("secret")) }));
+  await vault.attach(caller, name("name"), [grantRequest(name("secret"), json)]);
+  return ok(await grantOf(vault, caller, name("name"), name("secret")));
+}
+
+export async function unpin({ vault }: VmParts, { caller, name }: Ask<unknown, unknown>): Promise<Answer> {
+  await vault.unpin(caller, name("name"), name("secret"));
+  return ok(await grantOf(vault, caller, name("name"), name("secret")));
+}
+
+async function grantOf(vault: Vault, caller: Caller, vm: string, secret: string): Promise<GrantBody> {
+  const given = (await vault.grants(caller, vm)).find((one) => one.secret.name === secret);
+  if (given) return grantBody(given);
+  throw new HatchwayError("conflict", `secret "${secret}" was taken back from vm "${vm}" meanwhile`);
 }
 
 export async function detach({ vault }: VmParts, { caller, name }: Ask<unknown, unknown>): Promise<Answer> {

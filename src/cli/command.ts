@@ -22,7 +22,10 @@ export interface Run {
   words: readonly string[];
 }
 
-const CONNECT_FLAG = ["-c, --connect <uri>", "the daemon: secret:///system, secret:///session, unix:///path"] as const;
+const CONNECT_FLAG = [
+  "-c, --connect <uri>",
+  "the daemon: secret:///system, secret:///session, unix:///path, https://host:port",
+] as const;
 const JSON_FLAG = ["--json", "answer, and fail, in JSON"] as const;
 
 /** Adds a command with its own flags, and the global ones behind them. */

@@ -8,32 +8,38 @@ import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { examples, leaf, type Run } from "./command.ts";
 import { daemonLogs } from "./logs.ts";
+import { promptOnce } from "./prompt.ts";
 import { formatSpan, plural } from "./quantity.ts";
 import type { Session } from "./session.ts";
 import { formatFields } from "./table.ts";
+import type { StatePlace } from "./offline.ts";
+import { readPlace, type PlaceFlags } from "./place-flags.ts";
 import { logFlags } from "./vm-commands.ts";
 
-export interface ServeOptions {
-  mode: "system" | "session";
+export interface ServeOptions extends StatePlace {
   /** Answer once the daemon serves, and leave it running. */
   background?: boolean;
-  /** Absolute; the mode's own when absent. */
-  stateDirectory?: string;
+  /** Asks for the passphrase of the store, where there is a terminal. */
+  askPassphrase?: (label: string) => Promise<Buffer>;
+  /** An address of the loopback to serve on as well, and the private file with the token that opens it. */
+  listen?: { address: string; tokenFile: string };
 }
 
 /** Runs the daemon until it ends, or until it serves when it stays in the background. Answers the exit code. */
 export type Serve = (options: ServeOptions) => Promise<number>;
 
-interface ServeFlags {
-  session?: true;
-  system?: true;
+interface ServeFlags extends PlaceFlags {
   background?: true;
-  state?: string;
+  listen?: string;
+  tokenFile?: string;
 }
 
 export function addDaemonCommands(run: Run, program: Command, serve: Serve): void {
-  const serveAction = (_session: Session, _operands: readonly string[], flags: ServeFlags): Promise<number> =>
-    serve(readServeFlags(flags));
+  const serveAction = ({ terminal }: Session, _operands: readonly string[], flags: ServeFlags): Promise<number> => {
+    const asks = terminal.stdin.isTTY === true && flags.background !== true;
+    const askPassphrase = (label: string): Promise<Buffer> => promptOnce(terminal, label);
+    return serve({ ...readServeFlags(flags), ...(asks && { askPassphrase }) });
+  };
   leaf(run, program, "serve", "run the daemon", defineServe, serveAction);
   leaf(run, program, "stop", "end the daemon; running VMs go on", (command) => command, stopDaemon);
   leaf(run, program, "status", "show the daemon, its store and its VMs", (command) => command, showStatus);
@@ -47,17 +53,22 @@ function defineServe(command: Command): Command {
     .option("--system", "the machine's daemon (the default for root)")
     .option("--background", "return when it serves, and leave it running")
     .option("--state <folder>", "keep the state there")
+    .option("--listen <address:port>", "serve the admin API there too, on the loopback; needs --token-file")
+    .option("--token-file <file>", "the file with the token that opens it, which only you can read")
     .addHelpText("after", examples("hatchway serve --session --background", "hatchway serve --system"));
 }
 
 function readServeFlags(flags: ServeFlags): ServeOptions {
-  if (flags.session === true && flags.system === true) {
-    throw new HatchwayError("invalid", "--session and --system contradict each other");
-  }
-  const isSystem = flags.system ?? (flags.session !== true && process.getuid?.() === 0);
-  const options: ServeOptions = { mode: isSystem ? "system" : "session" };
+  const options: ServeOptions = readPlace(flags);
   if (flags.background === true) options.background = true;
-  if (flags.state !== undefined) options.stateDirectory = resolve(flags.state);
+  if ((flags.listen === undefined) !== (flags.tokenFile === undefined)) {
+    throw new HatchwayError("invalid", "--listen and --token-file need each other", {
+      hint: "more addresses, tokens and TLS: the keys listen and tokens of config.yaml",
+    });
+  }
+  if (flags.listen !== undefined && flags.tokenFile !== undefined) {
+    options.listen = { address: flags.listen, tokenFile: resolve(flags.tokenFile) };
+  }
   return options;
 }
 
@@ -65,7 +76,11 @@ function readServeFlags(flags: ServeFlags): ServeOptions {
 const STOP_LIMIT = 10_000;
 
 async function stopDaemon(session: Session): Promise<undefined> {
-  const { pid, vms } = await session.client.status();
+  const { client } = session;
+  // The pid of a daemon on a network may be somebody else's here.
+  if (!client.isLocal)
+    throw new HatchwayError("unsupported", "a daemon is stopped over its socket, on its own machine");
+  const { pid, vms } = await client.status();
   try {
     process.kill(pid, "SIGTERM");
   } catch (cause) {

@@ -8,6 +8,8 @@ export interface GrantFlags {
   secret?: string[];
   /** False: `--no-secrets`. */
   secrets?: string | false;
+  /** False: `--no-default-secrets`. */
+  defaultSecrets?: boolean;
 }
 
 /** Undefined when nothing was said. Throws "invalid"; "not-found" for a secret to be renamed that does not exist. */

@@ -4,15 +4,21 @@ import { exitCode, HatchwayError, toHatchwayError } from "#error";
 import type { Run } from "./command.ts";
 import type { Serve } from "./daemon-commands.ts";
 import { INTERRUPTED, Interrupted, reportError } from "./failure.ts";
+import type { LoadOffline } from "./offline.ts";
 import { makeProgram } from "./program.ts";
 import type { Terminal } from "./session.ts";
 
-/** Runs one command. Never throws. `serve` is passed in, since a client does not load servers. */
-export async function main(argv: readonly string[], terminal: Terminal, serve: Serve): Promise<number> {
+/** Runs one command. Never throws. `serve` and `offline` are passed in, since a client does not load servers. */
+export async function main(
+  argv: readonly string[],
+  terminal: Terminal,
+  serve: Serve,
+  offline: LoadOffline,
+): Promise<number> {
   const words = beforeDashes(argv);
   const run: Run = { terminal, exitCode: 0, words };
   try {
-    await makeProgram(run, serve).parseAsync(normalise(argv, words.length), { from: "user" });
+    await makeProgram(run, serve, offline).parseAsync(normalise(argv, words.length), { from: "user" });
     return run.exitCode;
   } catch (thrown) {
     if (thrown instanceof Interrupted) return INTERRUPTED;
@@ -57,11 +63,13 @@ function usageError(error: CommanderError, words: readonly string[]): HatchwayEr
   return new HatchwayError("invalid", message, { hint: likely === undefined ? otherwise : `did you mean ${likely}` });
 }
 
+const GROUPS = new Set(["secret", "vm", "audit", "key"]);
+
 /** Names the help of the command that was meant, as far as its words go. */
 function helpHint(words: readonly string[]): string {
-  const group = words.find((word) => word === "secret" || word === "vm");
+  const group = words.find((word) => GROUPS.has(word));
   const command = group === undefined ? undefined : words[words.indexOf(group) + 1];
-  const named = command !== undefined && /^[a-z]+$/.test(command) ? ` ${command}` : "";
+  const named = command !== undefined && /^[a-z-]+$/.test(command) ? ` ${command}` : "";
   const path = group === undefined ? "" : ` ${group}${named}`;
   return `see: hatchway${path} --help`;
 }

@@ -2,14 +2,19 @@
 import { Command } from "commander";
 import { exitCode } from "#error";
 import { VERSION } from "#version";
+import { addAccessCommands } from "./access-commands.ts";
 import { withGlobalFlags, type Run } from "./command.ts";
+import { addAuditCommands } from "./audit-commands.ts";
+import { addCompletionCommand } from "./completion-commands.ts";
 import { addDaemonCommands, type Serve } from "./daemon-commands.ts";
 import { addSecretCommands } from "./secret-commands.ts";
+import { addKeyCommands } from "./key-commands.ts";
+import type { LoadOffline } from "./offline.ts";
 import { makeStyle } from "./style.ts";
 import { addVmCommands } from "./vm-commands.ts";
 
 /** Commander throws CommanderError for all that it would have ended the process for, and reports no error itself. */
-export function makeProgram(run: Run, serve: Serve): Command {
+export function makeProgram(run: Run, serve: Serve, offline: LoadOffline): Command {
   const { stdout, stderr, env } = run.terminal;
   const style = makeStyle(stdout, env);
   const program = new Command("hatchway")
@@ -30,9 +35,16 @@ export function makeProgram(run: Run, serve: Serve): Command {
   program.commandsGroup("Secrets and VMs:");
   addSecretCommands(run, program);
   addVmCommands(run, program);
+  program.commandsGroup("Access:");
+  addAccessCommands(run, program);
   program.commandsGroup("The daemon:");
   addDaemonCommands(run, program, serve);
-  program.commandsGroup("Help:").helpCommand("help [command]", "show help for a command");
+  addKeyCommands(run, program, offline);
+  addAuditCommands(run, program, offline);
+  const groups = program.commands.map((command) => command.name());
+  program.commandsGroup("Help:");
+  addCompletionCommand(run, program, () => makeProgram({ ...run, words: groups }, serve, offline));
+  program.helpCommand("help [command]", "show help for a command");
   return program.addHelpText("after", MORE_HELP);
 }
 
@@ -55,7 +67,7 @@ const MEANINGS: readonly (readonly [code: number, meaning: string])[] = [
   [exitCode.forbidden, "not yours to do"],
   [exitCode.unavailable, "no daemon, or one that cannot serve now"],
   [exitCode.timeout, "the time was over"],
-  [exitCode.corrupt, "the store has another key, or is damaged"],
+  [exitCode.corrupt, "the store has another key, or it or the audit trail is damaged"],
   [exitCode.unsupported, "this machine or version cannot"],
   [130, "interrupted"],
 ];
@@ -63,6 +75,9 @@ const MEANINGS: readonly (readonly [code: number, meaning: string])[] = [
 const MORE_HELP = `
 Environment:
   HATCHWAY_URI           the daemon to talk to, where -c does not say it
+  HATCHWAY_TOKEN_FILE    for http:// and https://: the private file with the bearer token
+  HATCHWAY_CERT_FILE, HATCHWAY_KEY_FILE, HATCHWAY_CA_FILE
+                         for https://: the client's certificate and key, the server's authority
   XDG_RUNTIME_DIR, XDG_STATE_HOME, XDG_CONFIG_HOME
                          where a session daemon has its socket, state, configuration
   NO_COLOR               no colours

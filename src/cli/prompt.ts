@@ -18,7 +18,12 @@ const ESCAPE = 0x1b;
  * as it was before in every case.
  */
 export async function promptTwice(terminal: Terminal, name: string): Promise<Buffer> {
-  const [first, second] = await readHidden(terminal, [`value of "${name}" (hidden): `, "the same again: "]);
+  return promptSame(terminal, `value of "${name}" (hidden): `);
+}
+
+/** The same with words of its own. */
+export async function promptSame(terminal: Terminal, label: string): Promise<Buffer> {
+  const [first, second] = await readHidden(terminal, [label, "the same again: "]);
   try {
     if (first !== undefined && second !== undefined && first.equals(second)) return Buffer.from(first);
     throw new HatchwayError("invalid", "the two values that were typed differ", {
@@ -28,6 +33,13 @@ export async function promptTwice(terminal: Terminal, name: string): Promise<Buf
     first?.fill(0);
     second?.fill(0);
   }
+}
+
+/** Asks once: for what is known already, and refused if it is mistyped. */
+export async function promptOnce(terminal: Terminal, label: string): Promise<Buffer> {
+  const [line] = await readHidden(terminal, [label]);
+  if (!line) throw new Interrupted("the terminal closed");
+  return line;
 }
 
 /** Reads one line a label. */

@@ -1,7 +1,9 @@
 // secret list, show, check: metadata, and never a value.
 import type { SecretBody } from "#api";
 import { exitCode, HatchwayError } from "#error";
+import { stripControl } from "#printable";
 import { DEFAULT_MOUNT_ROOT, secretNameProblem } from "#protocol/names";
+import { describeLabels, labelFilter } from "./about-flags.ts";
 import { formatAge, formatBytes } from "./quantity.ts";
 import type { Session } from "./session.ts";
 import { formatFields, formatTable, SECRET_COLUMNS } from "./table.ts";
@@ -9,9 +11,10 @@ import { formatFields, formatTable, SECRET_COLUMNS } from "./table.ts";
 export async function listSecrets(
   session: Session,
   _operands: readonly string[],
-  flags: { verbose?: true },
+  flags: { verbose?: true; label?: string[] },
 ): Promise<undefined> {
-  const secrets = await session.client.secrets();
+  const wanted = labelFilter(flags.label ?? []);
+  const secrets = (await session.client.secrets()).filter(wanted);
   session.report(secrets, () => {
     if (flags.verbose !== true) {
       return formatTable(
@@ -34,12 +37,15 @@ export async function showSecret(session: Session, operands: readonly string[]):
   session.report({ ...secret, vms }, () =>
     formatFields([
       ["name", secret.name],
+      ["description", secret.description === undefined ? undefined : stripControl(secret.description)],
+      ["labels", describeLabels(secret)],
       ["size", formatBytes(secret.size)],
       ["version", String(secret.version)],
       ["file", describeFile(secret)],
       ["link", secret.link],
       ["variable", secret.env],
       ["on change", secret.on_change === undefined ? undefined : JSON.stringify(secret.on_change)],
+      ["default", secret.default === true ? "attached to every new VM" : undefined],
       ["created", `${secret.created_at} (${formatAge(secret.created_at)})`],
       ["changed", `${secret.modified_at} (${formatAge(secret.modified_at)})`],
       ["attached to", vms.length === 0 ? "no VM" : vms.join(", ")],

@@ -1,17 +1,24 @@
 // secret create, set, update, remove.
-import type { SecretBody } from "#api";
+import type { AboutBody, SecretBody } from "#api";
+import type { MetadataBody } from "#client/client";
 import { HatchwayError } from "#error";
 import { secretNameProblem } from "#protocol/names";
+import { parseAbout, type AboutFlags } from "./about-flags.ts";
 import { parseDelivery, warnOfWideMode, type DeliveryFlags } from "./delivery-flags.ts";
 import { formatBytes, parseDuration } from "./quantity.ts";
 import type { Session } from "./session.ts";
 import { chosenSource, readValue, type Source, type ValueFlags } from "./value.ts";
 import { refuseBehind, waitForSync, type Arrival } from "./waiting.ts";
 
-export interface WriteFlags extends DeliveryFlags, ValueFlags {
+export interface WaitFlags {
   wait?: true;
   timeout?: string;
 }
+
+/** All that can be said of a secret besides its value. */
+export interface MetadataFlags extends AboutFlags, DeliveryFlags {}
+
+export interface WriteFlags extends MetadataFlags, ValueFlags, WaitFlags {}
 
 export async function createSecret(
   session: Session,
@@ -19,12 +26,12 @@ export async function createSecret(
   flags: WriteFlags,
 ): Promise<undefined> {
   const name = secretName(operands);
-  const delivery = parseDelivery(name, flags);
-  warnOfWideMode(session, delivery);
+  const metadata = parseMetadata(name, flags);
+  warnOfWideMode(session, metadata);
   const source = chosenSource(flags) ?? { kind: "stdin" };
   if (isPrompt(session, source)) await refuseTaken(session, name);
   using value = await readValue(session, name, source, flags);
-  const { secret } = await session.client.putSecret(name, "create", value.bytes, delivery);
+  const { secret } = await session.client.putSecret(name, "create", value.bytes, metadata);
   session.report(secret, () => `created ${describe(secret)}`);
 }
 
@@ -39,21 +46,16 @@ export async function updateSecret(
   flags: WriteFlags,
 ): Promise<undefined> {
   const name = secretName(operands);
-  const delivery = parseDelivery(name, flags);
+  const metadata = parseMetadata(name, flags);
   const source = chosenSource(flags);
-  if (source !== undefined || Object.keys(delivery).length === 0) {
+  if (source !== undefined || Object.keys(metadata).length === 0) {
     await putValue(session, name, "update", source ?? { kind: "stdin" }, flags);
     return;
   }
   const timeout = waitTimeout(flags);
-  warnOfWideMode(session, delivery);
-  const secret = await session.client.patchSecret(name, delivery);
-  await reportChange(
-    session,
-    secret,
-    `changed how secret "${name}" is delivered; its value stays (version ${secret.version})`,
-    timeout,
-  );
+  warnOfWideMode(session, metadata);
+  const secret = await session.client.patchSecret(name, metadata);
+  await reportChange(session, secret, describePatch(secret, metadata), timeout);
 }
 
 async function putValue(
@@ -63,17 +65,29 @@ async function putValue(
   source: Source,
   flags: WriteFlags,
 ): Promise<void> {
-  const delivery = parseDelivery(name, flags);
+  const metadata = parseMetadata(name, flags);
   const timeout = waitTimeout(flags);
-  warnOfWideMode(session, delivery);
+  warnOfWideMode(session, metadata);
   if (how === "update" && isPrompt(session, source)) await session.client.secret(name);
   using value = await readValue(session, name, source, flags);
-  const { secret, created } = await session.client.putSecret(name, how, value.bytes, delivery);
+  const { secret, created } = await session.client.putSecret(name, how, value.bytes, metadata);
   await reportChange(session, secret, `${created ? "created" : "updated"} ${describe(secret)}`, timeout);
 }
 
+export function parseMetadata(name: string, flags: MetadataFlags): MetadataBody {
+  return { ...parseDelivery(name, flags), ...parseAbout(flags) };
+}
+
+const ABOUT: ReadonlySet<string> = new Set(["description", "labels", "default"] satisfies (keyof AboutBody)[]);
+
+function describePatch({ name, version }: SecretBody, metadata: MetadataBody): string {
+  const said = Object.keys(metadata).every((key) => ABOUT.has(key));
+  const what = said ? `what is said of secret "${name}"` : `how secret "${name}" is delivered`;
+  return `changed ${what}; its value stays (version ${version})`;
+}
+
 /** Waits if asked to. The change stands whatever comes of that. */
-async function reportChange(
+export async function reportChange(
   session: Session,
   secret: SecretBody,
   text: string,
@@ -114,14 +128,14 @@ export async function removeSecrets(session: Session, operands: readonly string[
   if (session.json) session.printJson(removed.length === 1 ? removed[0] : removed);
 }
 
-function secretName(operands: readonly string[]): string {
+export function secretName(operands: readonly string[]): string {
   const name = operands[0] ?? "";
   const problem = secretNameProblem(name);
   if (problem !== undefined) throw new HatchwayError("invalid", `"${name}" ${problem}`);
   return name;
 }
 
-function waitTimeout(flags: WriteFlags): number | undefined {
+export function waitTimeout(flags: WaitFlags): number | undefined {
   if (flags.timeout !== undefined && flags.wait !== true) {
     throw new HatchwayError("invalid", "--timeout is of --wait, which is not given");
   }
@@ -141,6 +155,6 @@ async function refuseTaken(session: Session, name: string): Promise<void> {
   });
 }
 
-function describe(secret: SecretBody): string {
+export function describe(secret: SecretBody): string {
   return `secret "${secret.name}" (${formatBytes(secret.size)}, version ${secret.version})`;
 }

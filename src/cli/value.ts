@@ -77,7 +77,7 @@ async function readSource(session: Session, name: string, source: Source): Promi
 }
 
 /** Everything up to one byte too many. */
-async function readStream(stream: Readable): Promise<Buffer> {
+export async function readStream(stream: Readable): Promise<Buffer> {
   const bytes = Buffer.allocUnsafeSlow(MAX_VALUE_SIZE + 1);
   let length = 0;
   try {
@@ -92,9 +92,12 @@ async function readStream(stream: Readable): Promise<Buffer> {
   return bytes.subarray(0, length);
 }
 
-/** The same of a path, which may also be a pipe (`<(command)`). Synchronous, since nothing else goes on meanwhile. */
-function readFile(path: string): Buffer {
-  const bytes = Buffer.allocUnsafeSlow(MAX_VALUE_SIZE + 1);
+/**
+ * The same of a path, which may also be a pipe (`<(command)`): everything up to one byte more than `limit`, for the
+ * caller to wipe. Synchronous, since nothing else goes on meanwhile.
+ */
+export function readFile(path: string, limit: number = MAX_VALUE_SIZE): Buffer {
+  const bytes = Buffer.allocUnsafeSlow(limit + 1);
   let file: number | undefined;
   try {
     file = openSync(path, "r");

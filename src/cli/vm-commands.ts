@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { examples, group, leaf, type Action, type Run } from "./command.ts";
 import { vmLogs } from "./logs.ts";
 import { deliveryFlags, secretFlags } from "./secret-commands.ts";
-import { attachSecrets, detachSecrets } from "./vm-grants.ts";
+import { attachSecrets, detachSecrets, unpinSecrets } from "./vm-grants.ts";
 import { createVm, launchVm, removeVms, startVm, stopVm } from "./vm-launch.ts";
 import { listVms, showVm, vmStatus } from "./vm-show.ts";
 
@@ -10,7 +10,7 @@ export function addVmCommands(run: Run, program: Command): void {
   const vm = group(
     program,
     "vm",
-    "launch, create, start, stop, remove, attach, detach, list, show, status, logs, shell",
+    "launch, create, start, stop, remove, attach, detach, unpin, list, show, status, logs, shell",
     "VMs: those that Hatchway starts, the secrets attached to each, and how far each of them is.",
   );
   if (!run.words.includes("vm")) return;
@@ -30,6 +30,7 @@ export function addVmCommands(run: Run, program: Command): void {
     attachSecrets,
   );
   leaf(run, vm, "detach <vm> <secret...>", "take secrets back from a VM", (command) => command, detachSecrets);
+  leaf(run, vm, "unpin <vm> <secret...>", "give a VM new versions again", (command) => command, unpinSecrets);
   vm.commandsGroup("Looking:");
   leaf(run, vm, "list", "list VMs", (command) => command.alias("ls"), listVms);
   leaf(run, vm, "show <name>", "show all about a VM", (command) => command, showVm);
@@ -94,6 +95,8 @@ function defineAttach(command: Command): Command {
     "as the secret says",
   )
     .option("--no-env", "no variable; a file")
+    .optionsGroup("Versions:")
+    .option("--pin", "keep the version of now, whatever comes after it, until vm unpin")
     .description("Attach secrets to a VM, or change how they are delivered there; a running guest gets them at once.")
     .addHelpText(
       "after",

@@ -1,5 +1,5 @@
-// vm attach, detach.
-import type { DeliveryBody, GrantBody } from "#api";
+// vm attach, detach, unpin.
+import type { AttachRequest, DeliveryBody, GrantBody } from "#api";
 import { HatchwayError } from "#error";
 import { secretNameProblem } from "#protocol/names";
 import { parseDelivery, warnOfWideMode, type DeliveryFlags } from "./delivery-flags.ts";
@@ -9,6 +9,7 @@ import { grantTable } from "./vm-show.ts";
 
 export interface AttachFlags extends DeliveryFlags {
   as?: string;
+  pin?: true;
 }
 
 export async function attachSecrets(
@@ -22,7 +23,10 @@ export async function attachSecrets(
     secrets.map(async (name) => [name, await deliveryOf(session, name, flags)] as const),
   );
   const grants: GrantBody[] = [];
-  for (const [name, delivery] of deliveries) grants.push(await session.client.attach(vm, name, delivery));
+  for (const [name, delivery] of deliveries) {
+    const request: AttachRequest = flags.pin === true ? { ...delivery, pin: true } : delivery;
+    grants.push(await session.client.attach(vm, name, request));
+  }
   session.report(grants, () => `attached to vm "${vm}":\n${grantTable(grants)}`);
 }
 
@@ -33,6 +37,13 @@ export async function detachSecrets(session: Session, operands: readonly string[
     if (!session.json) session.print(`detached secret "${name}" from vm "${vm}"`);
   }
   if (session.json) session.printJson({ vm, detached: secrets });
+}
+
+export async function unpinSecrets(session: Session, operands: readonly string[]): Promise<undefined> {
+  const [vm = "", ...secrets] = checked(operands);
+  const grants: GrantBody[] = [];
+  for (const name of secrets) grants.push(await session.client.unpin(vm, name));
+  session.report(grants, () => `vm "${vm}" gets every new version again:\n${grantTable(grants)}`);
 }
 
 /** `--as` is worded by what the secret is, so that one is asked for; all before anything is attached. */

@@ -86,6 +86,7 @@ async function readRequest(
   const secrets = await readGrants(session.client, flags);
   const request: VmRequestBody = flags.external === true ? { name } : { name, launch };
   if (secrets !== undefined) request.secrets = secrets;
+  if (flags.defaultSecrets === false) request.default_secrets = false;
   if (flags.runner !== undefined) {
     request.runner = /^[0-9]+$/.test(flags.runner) ? Number(flags.runner) : flags.runner;
   }

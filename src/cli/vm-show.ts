@@ -143,6 +143,12 @@ export function grantTable(grants: readonly GrantBody[]): string {
   return formatTable(GRANT_COLUMNS, grants.map(grantRow));
 }
 
+/** `3`; of a pinned one `1 (pinned, newest 3)`. */
+function describeVersion({ version, pinned, newest = version }: GrantBody): string {
+  if (pinned !== true) return String(version);
+  return newest === version ? `${version} (pinned)` : `${version} (pinned, newest ${newest})`;
+}
+
 function grantRow(grant: GrantBody): string[] {
   const isFile = grant.delivery !== "env";
   const targets = [
@@ -154,7 +160,7 @@ function grantRow(grant: GrantBody): string[] {
   const size = String(grant.size);
   return [
     grant.name,
-    String(grant.version),
+    describeVersion(grant),
     size,
     isFile ? grant.permissions : "-",
     isFile ? owner : "-",

@@ -1,9 +1,32 @@
 // The TypeScript client of the admin API: one method a route, as src/api.ts words it. Names are checked against the
 // grammar before anything is sent; values are Buffers, in and nowhere out. All methods throw HatchwayError.
-import type { DeliveryBody, GrantBody, SecretBody, SecretRemoved, StatusBody, VmBody, VmRequestBody } from "#api";
+import type {
+  AboutBody,
+  AttachRequest,
+  CanBody,
+  DeliveryBody,
+  GrantBody,
+  KeyBackupBody,
+  KeysBody,
+  RewrapBody,
+  SecretBody,
+  SecretRemoved,
+  SecretRenamed,
+  StatusBody,
+  TrailBody,
+  TrailQuery,
+  VersionBody,
+  VmBody,
+  VmRequestBody,
+  WayBody,
+  WayQuery,
+  WhoamiBody,
+} from "#api";
 import { HatchwayError } from "#error";
-import { Transport, type Request } from "./transport.ts";
-import { parseTarget } from "./uri.ts";
+import type { Request } from "./request.ts";
+import type { Verb } from "#role";
+import { Transport } from "./transport.ts";
+import { parseTarget, type CredentialFiles } from "./uri.ts";
 import { secretNameProblem, vmNameProblem } from "#protocol/names";
 
 /** How long the daemon shall wait before it answers, and for what. */
@@ -21,22 +44,32 @@ export interface LogRequest {
   follow: boolean;
 }
 
+/** How a secret is delivered, and what is said of it. */
+export type MetadataBody = DeliveryBody & AboutBody;
+
 export interface Client {
+  /** Whether the daemon is reached by its socket, so that it is a process of this machine. */
+  readonly isLocal: boolean;
   secrets(): Promise<SecretBody[]>;
   secret(name: string): Promise<SecretBody>;
   /**
-   * Stores a value verbatim, with what `delivery` says of how it is delivered. `create` throws "exists", `update`
+   * Stores a value verbatim, with what `metadata` says of it. `create` throws "exists", `update`
    * "not-found". `value` stays the caller's to wipe.
    */
   putSecret(
     name: string,
     how: "create" | "update" | "set",
     value: Buffer,
-    delivery?: DeliveryBody,
+    metadata?: MetadataBody,
   ): Promise<{ secret: SecretBody; created: boolean }>;
-  /** Changes how a secret is delivered, and not its value. */
-  patchSecret(name: string, delivery: DeliveryBody): Promise<SecretBody>;
+  /** Changes how a secret is delivered or what is said of it, and not its value. */
+  patchSecret(name: string, metadata: MetadataBody): Promise<SecretBody>;
   removeSecret(name: string): Promise<SecretRemoved>;
+  /** The versions that are kept, newest first. */
+  history(name: string): Promise<VersionBody[]>;
+  /** A new version, with the value of version `to`, or of the one before the current. */
+  rollbackSecret(name: string, to?: number): Promise<SecretBody>;
+  renameSecret(name: string, to: string): Promise<SecretRenamed>;
   /** Names of the VMs that it is attached to. */
   holders(name: string): Promise<string[]>;
 
@@ -48,34 +81,63 @@ export interface Client {
   /** Ends the process after `grace` milliseconds if the guest has not powered down. */
   stopVm(name: string, grace: number): Promise<VmBody>;
   grants(vm: string): Promise<GrantBody[]>;
-  attach(vm: string, secret: string, delivery: DeliveryBody): Promise<GrantBody>;
+  attach(vm: string, secret: string, request: AttachRequest): Promise<GrantBody>;
+  unpin(vm: string, secret: string): Promise<GrantBody>;
   detach(vm: string, secret: string): Promise<void>;
   /** The VM's console, without control characters. */
   vmLogs(name: string, request: LogRequest): AsyncIterable<Buffer>;
 
+  keys(): Promise<KeysBody>;
+  /** `secret`: the passphrase, or the credential's key; stays the caller's to wipe. */
+  addWay(name: string, way: WayQuery, secret: Buffer): Promise<WayBody>;
+  removeWay(name: string): Promise<void>;
+  /** Answers the new term. */
+  rotateKeys(): Promise<{ term: number }>;
+  /** Begins, unless it is under way. */
+  startRewrap(): Promise<RewrapBody>;
+  rewrap(): Promise<RewrapBody>;
+  retireTerm(term: number): Promise<void>;
+  /** An age file with all that opens the store. */
+  backupKeys(recipient: string): Promise<Buffer>;
+
+  /** The audit trail: its last lines, each of JSON. */
+  auditTail(request: LogRequest): AsyncIterable<Buffer>;
+  /** Those of its lines that fit, oldest first. */
+  auditExport(query: TrailQuery): AsyncIterable<Buffer>;
+  /** Checks all of it; throws "corrupt" with the first bad line. */
+  auditVerify(): Promise<TrailBody>;
+
+  /** Who the daemon takes this client for, and what he may do. */
+  whoami(): Promise<WhoamiBody>;
+  /** Whether he could do something to a secret, a VM, or to both: attach and detach. */
+  can(verb: Verb, subject: { secret?: string; vm?: string }): Promise<CanBody>;
   status(): Promise<StatusBody>;
   /** The daemon's log. */
   logs(request: LogRequest): AsyncIterable<Buffer>;
 }
 
 /**
- * A client of the daemon that `uri` names: `secret:///system`, `secret:///session` or `unix:///path/to.sock`;
- * HATCHWAY_URI when undefined, and without that the user's session daemon if it runs, else the system's. Connects with
- * the first request. Throws "invalid" or "unsupported" for another URI.
+ * A client of the daemon that `uri` names: `secret:///system`, `secret:///session`, `unix:///path/to.sock`,
+ * `http://127.0.0.1:port` with a token or `https://host:port` with a token or a certificate; HATCHWAY_URI when
+ * undefined, and without that the user's session daemon if it runs, else the system's. `files` are those of a network
+ * connection; HATCHWAY_TOKEN_FILE, _CERT_FILE, _KEY_FILE and _CA_FILE name those that it leaves out. Connects with the
+ * first request. Throws "invalid" or "unsupported" for another URI.
  */
-export function connect(uri?: string, env: NodeJS.ProcessEnv = process.env): Client {
-  const target = parseTarget(uri ?? env["HATCHWAY_URI"], env, process.getuid?.() ?? 0);
-  return new HttpClient(new Transport(target));
+export function connect(uri?: string, env: NodeJS.ProcessEnv = process.env, files: CredentialFiles = {}): Client {
+  const target = parseTarget(uri ?? env["HATCHWAY_URI"], env, process.getuid?.() ?? 0, files);
+  return new HttpClient(new Transport(target), target.kind === "socket");
 }
 
 /** Milliseconds that the daemon gets on top of those that it was asked to wait. */
 const SLACK = 30_000;
 
 class HttpClient implements Client {
+  readonly isLocal: boolean;
   readonly #transport: Transport;
 
-  constructor(transport: Transport) {
+  constructor(transport: Transport, isLocal: boolean) {
     this.#transport = transport;
+    this.isLocal = isLocal;
   }
 
   secrets(): Promise<SecretBody[]> {
@@ -90,25 +152,39 @@ class HttpClient implements Client {
     name: string,
     how: "create" | "update" | "set",
     value: Buffer,
-    delivery: DeliveryBody = {},
+    metadata: MetadataBody = {},
   ): Promise<{ secret: SecretBody; created: boolean }> {
     const condition: Record<string, string> =
       how === "create" ? { "if-none-match": "*" } : how === "update" ? { "if-match": "*" } : {};
     const answer = await this.#transport.send({
       method: "PUT",
-      path: `${secretPath(name)}/value${query(deliveryQuery(delivery))}`,
+      path: `${secretPath(name)}/value${query(metadataQuery(metadata))}`,
       headers: { "content-type": "application/octet-stream", ...condition },
       body: value,
     });
     return { secret: parse(answer.body) as SecretBody, created: answer.status === 201 };
   }
 
-  async patchSecret(name: string, delivery: DeliveryBody): Promise<SecretBody> {
-    return this.#json({ method: "PATCH", path: secretPath(name), ...jsonBody(delivery) });
+  async patchSecret(name: string, metadata: MetadataBody): Promise<SecretBody> {
+    return this.#json({ method: "PATCH", path: secretPath(name), ...jsonBody(metadata) });
   }
 
   async removeSecret(name: string): Promise<SecretRemoved> {
     return this.#json({ method: "DELETE", path: secretPath(name) });
+  }
+
+  async history(name: string): Promise<VersionBody[]> {
+    return this.#json({ method: "GET", path: `${secretPath(name)}/history` });
+  }
+
+  async rollbackSecret(name: string, to?: number): Promise<SecretBody> {
+    const body = to === undefined ? {} : { to };
+    return this.#json({ method: "POST", path: `${secretPath(name)}/rollback`, ...jsonBody(body) });
+  }
+
+  async renameSecret(name: string, to: string): Promise<SecretRenamed> {
+    secretPath(to);
+    return this.#json({ method: "POST", path: `${secretPath(name)}/rename`, ...jsonBody({ to }) });
   }
 
   async holders(name: string): Promise<string[]> {
@@ -158,8 +234,12 @@ class HttpClient implements Client {
     return this.#json({ method: "GET", path: `${vmPath(vm)}/secrets` });
   }
 
-  async attach(vm: string, secret: string, delivery: DeliveryBody): Promise<GrantBody> {
-    return this.#json({ method: "PUT", path: vmPath(vm) + secretPath(secret), ...jsonBody(delivery) });
+  async attach(vm: string, secret: string, request: AttachRequest): Promise<GrantBody> {
+    return this.#json({ method: "PUT", path: vmPath(vm) + secretPath(secret), ...jsonBody(request) });
+  }
+
+  async unpin(vm: string, secret: string): Promise<GrantBody> {
+    return this.#json({ method: "DELETE", path: `${vmPath(vm)}${secretPath(secret)}/pin` });
   }
 
   async detach(vm: string, secret: string): Promise<void> {
@@ -168,6 +248,67 @@ class HttpClient implements Client {
 
   vmLogs(name: string, request: LogRequest): AsyncIterable<Buffer> {
     return this.#text(`${vmPath(name)}/logs`, request);
+  }
+
+  keys(): Promise<KeysBody> {
+    return this.#json({ method: "GET", path: "/keys" });
+  }
+
+  async addWay(name: string, way: WayQuery, secret: Buffer): Promise<WayBody> {
+    const given = Object.entries(way).filter((entry): entry is [string, string] => entry[1] !== undefined);
+    const headers = { "content-type": "application/octet-stream" };
+    const path = `${wayPath(name)}${query(Object.fromEntries(given))}`;
+    return this.#json({ method: "POST", path, headers, body: secret });
+  }
+
+  async removeWay(name: string): Promise<void> {
+    await this.#transport.send({ method: "DELETE", path: wayPath(name) });
+  }
+
+  rotateKeys(): Promise<{ term: number }> {
+    return this.#json({ method: "POST", path: "/keys/rotate" });
+  }
+
+  startRewrap(): Promise<RewrapBody> {
+    return this.#json({ method: "POST", path: "/keys/rewrap" });
+  }
+
+  rewrap(): Promise<RewrapBody> {
+    return this.#json({ method: "GET", path: "/keys/rewrap" });
+  }
+
+  async retireTerm(term: number): Promise<void> {
+    await this.#transport.send({ method: "DELETE", path: `/keys/terms/${term}`, patience: 600_000 });
+  }
+
+  async backupKeys(recipient: string): Promise<Buffer> {
+    const { age } = await this.#json<KeyBackupBody>({
+      method: "POST",
+      path: "/keys/backup",
+      ...jsonBody({ recipient }),
+    });
+    return Buffer.from(age, "base64");
+  }
+
+  auditTail(request: LogRequest): AsyncIterable<Buffer> {
+    return this.#text("/audit", request);
+  }
+
+  async *auditExport(parameters: TrailQuery): AsyncGenerator<Buffer> {
+    const request: Request = { method: "GET", path: `/audit/export${query({ ...parameters })}` };
+    for await (const chunk of await this.#transport.open(request)) yield chunk as Buffer;
+  }
+
+  auditVerify(): Promise<TrailBody> {
+    return this.#json({ method: "GET", path: "/audit/verify", patience: 600_000 });
+  }
+
+  whoami(): Promise<WhoamiBody> {
+    return this.#json({ method: "GET", path: "/whoami" });
+  }
+
+  can(verb: Verb, subject: { secret?: string; vm?: string }): Promise<CanBody> {
+    return this.#json({ method: "GET", path: `/can${query({ verb, ...subject })}` });
   }
 
   status(): Promise<StatusBody> {
@@ -201,6 +342,13 @@ function vmPath(name: string): string {
   return `/vms/${name}`;
 }
 
+function wayPath(name: string): string {
+  if (!/^[a-z0-9][a-z0-9-]{0,31}$/.test(name)) {
+    throw new HatchwayError("invalid", `"${name}" is not a way's name: 1 to 32 of a-z 0-9 -, no - first`);
+  }
+  return `/keys/ways/${name}`;
+}
+
 function query(parameters: Record<string, string>): string {
   const text = new URLSearchParams(parameters).toString();
   return text === "" ? "" : `?${text}`;
@@ -218,10 +366,10 @@ function patience(waited: number | undefined): { patience?: number } {
   return waited === undefined ? {} : { patience: waited + SLACK };
 }
 
-/** `DeliveryBody` as query parameters, in which nothing can be taken away. */
-function deliveryQuery(delivery: DeliveryBody): Record<string, string> {
+/** As query parameters, in which nothing can be taken away. */
+function metadataQuery(metadata: MetadataBody): Record<string, string> {
   const parameters: Record<string, string> = {};
-  for (const [key, value] of Object.entries(delivery) as [string, unknown][]) {
+  for (const [key, value] of Object.entries(metadata) as [string, unknown][]) {
     if (value === undefined) continue;
     if (value === null) {
       throw new HatchwayError("invalid", `${key} cannot be taken away together with a new value`, {

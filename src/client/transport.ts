@@ -1,25 +1,13 @@
-// Requests and answers over a daemon's unix socket. One connection a request: a command makes one or two and ends.
+// Requests and answers over a daemon's unix socket, or a network. One connection a request: a command makes one or two and ends.
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import { HatchwayError, httpStatus, type ErrorCode } from "#error";
+import { DEFAULT_PATIENCE, type Request } from "./request.ts";
 import type { Target } from "./uri.ts";
-
-export interface Request {
-  method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
-  /** With its query. */
-  path: string;
-  headers?: Readonly<Record<string, string>>;
-  /** Stays the caller's, who wipes it. */
-  body?: Buffer;
-  /** Milliseconds in which the daemon has to begin its answer, and to go on with it; 0: for ever. */
-  patience?: number;
-}
 
 export interface Answer {
   status: number;
   body: Buffer;
 }
-
-const DEFAULT_PATIENCE = 60_000;
 
 export class Transport {
   readonly #target: Target;
@@ -36,21 +24,28 @@ export class Transport {
 
   /** The same, with the answer's body still to be read. */
   async open(request: Request): Promise<IncomingMessage> {
-    for (const socket of this.#target.sockets) {
-      const response = await exchange(socket, request);
-      if (response === undefined) continue;
-      if ((response.statusCode ?? 0) < 400) return response;
-      throw errorOf(response.statusCode ?? 0, await readBody(response));
+    const target = this.#target;
+    if (target.kind === "network") {
+      const { networkExchange } = await import("./network.ts");
+      return accepted(await networkExchange(target, request));
     }
-    const sockets = this.#target.sockets;
+    const { sockets } = target;
+    for (const socket of sockets) {
+      const response = await exchange(socket, request);
+      if (response !== undefined) return accepted(response);
+    }
     const silent = sockets.length === 1 ? `${sockets[0]} does not answer` : `neither ${sockets.join(" nor ")} answers`;
-    throw new HatchwayError("unavailable", `no daemon is running: ${silent}`, { hint: this.#target.startHint });
+    throw new HatchwayError("unavailable", `no daemon is running: ${silent}`, { hint: target.startHint });
   }
+}
+
+async function accepted(response: IncomingMessage): Promise<IncomingMessage> {
+  if ((response.statusCode ?? 0) < 400) return response;
+  throw errorOf(response.statusCode ?? 0, await readBody(response));
 }
 
 /** Undefined when nobody listens on the socket; nothing was sent then. */
 function exchange(socketPath: string, request: Request): Promise<IncomingMessage | undefined> {
-  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage | undefined>();
   const patience = request.patience ?? DEFAULT_PATIENCE;
   const length = request.body === undefined ? {} : { "content-length": String(request.body.length) };
   const outgoing = httpRequest({
@@ -64,15 +59,17 @@ function exchange(socketPath: string, request: Request): Promise<IncomingMessage
     const seconds = Math.round(patience / 1000);
     outgoing.destroy(new HatchwayError("timeout", `the daemon on ${socketPath} said nothing for ${seconds} s`));
   });
-  outgoing.on("response", resolve);
-  outgoing.on("error", (error: NodeJS.ErrnoException) => {
-    if (error instanceof HatchwayError) reject(error);
-    else if (error.syscall === "connect" && (error.code === "ENOENT" || error.code === "ECONNREFUSED")) {
-      resolve(undefined);
-    } else reject(connectionError(socketPath, error));
+  // Programs import this too, in Node 20, which has no Promise.withResolvers.
+  return new Promise((resolve, reject) => {
+    outgoing.on("response", resolve);
+    outgoing.on("error", (error: NodeJS.ErrnoException) => {
+      if (error instanceof HatchwayError) reject(error);
+      else if (error.syscall === "connect" && (error.code === "ENOENT" || error.code === "ECONNREFUSED")) {
+        resolve(undefined);
+      } else reject(connectionError(socketPath, error));
+    });
+    outgoing.end(request.body);
   });
-  outgoing.end(request.body);
-  return promise;
 }
 
 function connectionError(socketPath: string, cause: NodeJS.ErrnoException): HatchwayError {

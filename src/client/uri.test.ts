@@ -4,16 +4,15 @@ import { parseTarget } from "./uri.ts";
 const env = { HOME: "/home/ada", XDG_RUNTIME_DIR: "/r" };
 
 test("without a URI the session daemon comes before the system's", ({ expect }) => {
-  expect(parseTarget(undefined, env, 1000).sockets).toEqual([
-    "/r/hatchway/hatchway.sock",
-    "/run/hatchway/hatchway.sock",
-  ]);
+  expect(parseTarget(undefined, env, 1000)).toMatchObject({
+    sockets: ["/r/hatchway/hatchway.sock", "/run/hatchway/hatchway.sock"],
+  });
 });
 
 test("each form names one socket", ({ expect }) => {
-  expect(parseTarget("secret:///session", env, 1000).sockets).toEqual(["/r/hatchway/hatchway.sock"]);
-  expect(parseTarget("secret:///system", env, 1000).sockets).toEqual(["/run/hatchway/hatchway.sock"]);
-  expect(parseTarget("unix:///tmp/a%20b.sock", env, 1000).sockets).toEqual(["/tmp/a b.sock"]);
+  expect(parseTarget("secret:///session", env, 1000)).toMatchObject({ sockets: ["/r/hatchway/hatchway.sock"] });
+  expect(parseTarget("secret:///system", env, 1000)).toMatchObject({ sockets: ["/run/hatchway/hatchway.sock"] });
+  expect(parseTarget("unix:///tmp/a%20b.sock", env, 1000)).toMatchObject({ sockets: ["/tmp/a b.sock"] });
 });
 
 test.for([
@@ -27,14 +26,32 @@ test.for([
   expect(act).not.toThrow(/hunter2/);
 });
 
-test.for(["http://localhost", "unix://tmp/x.sock", "unix:///%zz", "/tmp/x.sock", "unix:///a%00b"])(
-  "%s is no URI of ours",
-  (uri, { expect }) => {
-    expect(() => parseTarget(uri, env, 1000)).toThrow(expect.objectContaining({ code: "invalid" }));
-  },
-);
+test.for([
+  "http://localhost",
+  "http://127.0.0.1:80/secrets",
+  "https://a:b@host:1",
+  "http://10.0.0.1:80",
+  "unix://tmp/x.sock",
+  "unix:///%zz",
+  "/tmp/x.sock",
+  "unix:///a%00b",
+])("%s is no URI of ours", (uri, { expect }) => {
+  expect(() => parseTarget(uri, env, 1000)).toThrow(expect.objectContaining({ code: "invalid" }));
+});
 
 test("a socket path over 107 bytes is refused with its length", ({ expect }) => {
   const path = `/${"x".repeat(107)}`;
   expect(() => parseTarget(`unix://${path}`, env, 1000)).toThrow(`socket path "${path}" has 108 bytes: at most 107`);
+});
+
+test("a network's URI is a host and a port; its files are those given, else those of the environment", ({ expect }) => {
+  const named = { ...env, HATCHWAY_TOKEN_FILE: "/t", HATCHWAY_CA_FILE: "/ca", HATCHWAY_KEY_FILE: "" };
+  expect(parseTarget("http://127.0.0.1:8080", named, 1000, { token: "/mine" })).toEqual({
+    kind: "network",
+    secure: false,
+    host: "127.0.0.1",
+    port: 8080,
+    files: { token: "/mine", ca: "/ca" },
+  });
+  expect(parseTarget("https://[::1]:8443/", env, 1000)).toMatchObject({ secure: true, host: "::1", port: 8443 });
 });

@@ -13,7 +13,7 @@ test.for([
   ["attach: all\n", "all"],
   ['"attach": "all"', "all"],
 ] as const)("%j attaches %s", ([text, attach], { expect }) => {
-  expect(parseConfig("c.yaml", text)).toEqual({ attach });
+  expect(parseConfig("c.yaml", text)).toMatchObject({ attach });
 });
 
 test.for([
@@ -21,12 +21,24 @@ test.for([
   ["attach: true", 'line 1: attach is "defaults" or "all"'],
   ["attach: [all]", 'line 1: attach is "defaults" or "all"'],
   ["attach:", 'line 1: attach is "defaults" or "all"'],
-  ["# one\n\natach: all", 'line 3: unknown key "atach"; known: attach'],
+  ["# one\n\natach: all", 'line 3: unknown key "atach"; known: attach, hostgroups, listen, tokens, roles'],
   ["attach: all\nattach: defaults", "line 2: duplicate key"],
   ["- attach", "line 1: not a mapping of keys to values"],
   ["attach", "line 1: not a mapping of keys to values"],
   ["attach: all\n  - x: {", "line 1: "],
   ["? [a]\n: all", 'line 1: unknown key "?"'],
+  ["hostgroups: {vm: {cpus: 0}}", "line 1: hostgroups.vm.cpus is not an integer from 1 to 255"],
+  ["hostgroups:\n  vm:\n    kernel: vmlinuz", 'line 3: hostgroups.vm.kernel "vmlinuz" is not an absolute path'],
+  ["hostgroups:\n  vm:\n    runners: [ok, No]", 'line 3: hostgroups.vm.runners.2 "No" is not a user name'],
+  ["hostgroups:\n  -vm: {}", "line 2: hostgroups.-vm is not a name"],
+  ["roles: [{role: king, uid: 1}]", 'line 1: roles.1.role is "admin" or "operator"'],
+  ["roles: [{uid: 1}]", "line 1: roles.1 has no role"],
+  ["roles:\n  - {role: admin}", "line 2: roles.1 is of one uid, gid, token or certificate"],
+  ["roles:\n  - {role: admin, uid: 1, gid: 1}", "line 2: roles.1 is of one uid, gid, token or certificate"],
+  ["roles: [{role: admin, token: ci}]", 'line 1: roles.1.token "ci" is not among the tokens'],
+  ["roles: [{role: admin, uid: 1, vms: 'a b'}]", 'line 1: roles.1.vms "a b" is not a pattern'],
+  ["roles: [{role: admin, user: ada}]", 'line 1: unknown key "user"'],
+  ["hostgroups: [vm]", "line 1: hostgroups is not a mapping"],
   ["__proto__: all", 'line 1: unknown key "__proto__"'],
 ] as const)("%j is refused with its line", ([text, problem], { expect }) => {
   let thrown: unknown;
@@ -42,8 +54,29 @@ test.for([
 test("a file that is not there means the defaults; one that cannot be read is refused", async ({ expect }) => {
   const folder = await mkdtemp(join(tmpdir(), "hatchway-config-"));
   onTestFinished(() => rm(folder, { recursive: true }));
-  expect(await readConfig(join(folder, "config.yaml"))).toEqual({ attach: "defaults" });
+  expect(await readConfig(join(folder, "config.yaml"))).toEqual(parseConfig("", ""));
   await expect(readConfig(folder)).rejects.toMatchObject({ code: "unavailable" });
   await writeFile(join(folder, "config.yaml"), "attach: all\n");
-  expect(await readConfig(join(folder, "config.yaml"))).toEqual({ attach: "all" });
+  expect(await readConfig(join(folder, "config.yaml"))).toMatchObject({ attach: "all" });
+});
+
+test("a host group says how its VMs are launched and by whom they are run", ({ expect }) => {
+  const text =
+    "hostgroups:\n  big: {memory_mib: 1024, cpus: 4, kernel: /boot/k, runners: [runner-1, 1002]}\n  small: {}\n";
+  expect(parseConfig("c.yaml", text).hostGroups).toEqual([
+    { name: "big", launch: { memoryMiB: 1024, cpus: 4, kernel: "/boot/k" }, runners: ["runner-1", 1002] },
+    { name: "small", launch: { memoryMiB: 256, cpus: 1 }, runners: [] },
+  ]);
+  expect(parseConfig("c.yaml", "").hostGroups.map(({ name }) => name)).toEqual(["vm"]);
+});
+
+test("a role names who has it, and is over everything where it says no pattern", ({ expect }) => {
+  const text =
+    "tokens: {ci: /t}\nroles:\n- {role: operator, token: ci, vms: ci-*}\n- {role: admin, certificate: ada}\n";
+  expect(parseConfig("c.yaml", text).roles).toEqual([
+    { role: "operator", holder: { kind: "token", id: "ci" }, secrets: "*", vms: "ci-*" },
+    { role: "admin", holder: { kind: "certificate", name: "ada" }, secrets: "*", vms: "*" },
+  ]);
+  expect(parseConfig("c.yaml", "").roles).toBeUndefined();
+  expect(parseConfig("c.yaml", "roles: []").roles).toEqual([]);
 });

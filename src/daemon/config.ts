@@ -1,44 +1,103 @@
-import { readFile } from "node:fs/promises";
-import { isMap, isScalar, LineCounter, parseDocument } from "yaml";
+import { constants } from "node:fs";
+import { open, stat, type FileHandle } from "node:fs/promises";
+import { dirname } from "node:path";
+import type { TokenFile } from "#admin/tokens";
+import { pathProblem, readListen, readRole, readToken } from "#daemon/access-config";
+import type { ListenAddress } from "#daemon/listen";
+import { Setting } from "#daemon/settings";
 import { HatchwayError } from "#error";
-import { isErrno } from "#host/files";
+import { isErrno, ownUid } from "#host/files";
+import type { HostGroup } from "#hostgroup";
+import { userNameProblem, vmNameProblem } from "#protocol/names";
+import type { RoleGrant } from "#role";
+import { DEFAULT_MACHINE } from "#vm";
 
 /** The host's settings: `config.yaml`. */
 export interface Config {
   /** What a VM gets whose request has no list of secrets: nothing but the defaults, or all, as Slicer does. */
   attach: "defaults" | "all";
+  /** Of Slicer's routes; there is always one. */
+  hostGroups: HostGroup[];
+  /** Where the admin API is served besides its socket. */
+  listen: ListenAddress[];
+  tokens: TokenFile[];
+  /** Who may do what; undefined: whoever gets in may do all. */
+  roles?: RoleGrant[];
 }
 
 /** Reads the settings; a missing file means the defaults. Throws "invalid" with the line of what is wrong. */
 export async function readConfig(path: string): Promise<Config> {
-  let text: string;
+  let file: FileHandle;
   try {
-    text = await readFile(path, "utf8");
+    file = await open(path, constants.O_RDONLY);
   } catch (cause) {
-    if (isErrno(cause, "ENOENT")) return { attach: "defaults" };
+    if (isErrno(cause, "ENOENT")) return parseConfig(path, "");
     throw new HatchwayError("unavailable", `cannot read the configuration "${path}"`, { cause });
   }
-  return parseConfig(path, text);
+  try {
+    const config = parseConfig(path, await file.readFile("utf8"));
+    // Who can write these decides who gets in.
+    if (config.roles || config.listen.length > 0 || config.tokens.length > 0) {
+      refuseOthers(path, await file.stat());
+      refuseOthers(dirname(path), await stat(dirname(path)));
+    }
+    return config;
+  } catch (cause) {
+    if (cause instanceof HatchwayError) throw cause;
+    throw new HatchwayError("unavailable", `cannot read the configuration "${path}"`, { cause });
+  } finally {
+    await file.close();
+  }
+}
+
+/** Throws "forbidden" unless only root and the daemon's own user can write there. */
+function refuseOthers(path: string, { uid, mode }: { uid: number; mode: number }): void {
+  if (uid !== 0 && uid !== ownUid()) {
+    throw new HatchwayError("forbidden", `"${path}" says who may do what, and belongs to uid ${uid}`, {
+      hint: `chown root ${path}`,
+    });
+  }
+  if ((mode & 0o022) === 0) return;
+  throw new HatchwayError("forbidden", `"${path}" says who may do what, and others can write to it`, {
+    hint: `chmod go-w ${path}`,
+  });
 }
 
 export function parseConfig(path: string, text: string): Config {
-  const config: Config = { attach: "defaults" };
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines });
-  const wrong = (offset: number, problem: string): HatchwayError =>
-    new HatchwayError("invalid", `"${path}", line ${lines.linePos(offset).line}: ${problem}`);
-  const [error] = document.errors;
-  if (error) throw wrong(error.pos[0], error.code.toLowerCase().replaceAll("_", " "));
-  const { contents } = document;
-  if (contents === null || (isScalar(contents) && contents.value === null)) return config;
-  if (!isMap(contents)) throw wrong(0, "not a mapping of keys to values");
-  for (const { key, value } of contents.items) {
-    const at = isScalar(key) ? (key.range?.[0] ?? 0) : 0;
-    const name = isScalar(key) ? String(key.value) : "?";
-    const setting = isScalar(value) ? value.value : undefined;
-    if (name !== "attach") throw wrong(at, `unknown key "${name}"; known: attach`);
-    if (setting !== "defaults" && setting !== "all") throw wrong(at, 'attach is "defaults" or "all"');
-    config.attach = setting;
-  }
-  return config;
+  const { attach, hostgroups, listen, tokens, roles } =
+    Setting.parse(path, text)?.fields("attach", "hostgroups", "listen", "tokens", "roles") ?? {};
+  const tokenFiles = tokens?.entries().map(([id, setting]) => readToken(id, setting)) ?? [];
+  return {
+    attach: attach?.word("defaults", "all") ?? "defaults",
+    hostGroups: hostgroups?.entries().map(([name, setting]) => readHostGroup(name, setting)) ?? [
+      { name: "vm", launch: DEFAULT_MACHINE, runners: [] },
+    ],
+    listen: listen?.list().map((setting) => readListen(setting, tokenFiles.length > 0)) ?? [],
+    tokens: tokenFiles,
+    ...(roles && { roles: roles.list().map((setting) => readRole(setting, tokenFiles)) }),
+  };
+}
+
+function readHostGroup(name: string, setting: Setting): HostGroup {
+  // Its VMs are NAME-1, NAME-2, and so on.
+  const problem = vmNameProblem(`${name}-9999999`);
+  if (problem !== undefined) throw setting.wrong("is not a name: 1 to 55 of A-Z a-z 0-9 . _ -, the first no sign");
+  const said = setting.fields("kernel", "initrd", "disk", "memory_mib", "cpus", "append", "runners");
+  const { kernel, initrd, disk, append } = said;
+  return {
+    name,
+    launch: {
+      memoryMiB: said.memory_mib?.integer(64, 1_048_576) ?? DEFAULT_MACHINE.memoryMiB,
+      cpus: said.cpus?.integer(1, 255) ?? DEFAULT_MACHINE.cpus,
+      ...(kernel && { kernel: kernel.text(pathProblem) }),
+      ...(initrd && { initrd: initrd.text(pathProblem) }),
+      ...(disk && { disk: disk.text(pathProblem) }),
+      ...(append && { append: append.text((text) => (/^[ -~]{0,1024}$/.test(text) ? undefined : "is not ascii")) }),
+    },
+    runners: said.runners?.list().map(readUser) ?? [],
+  };
+}
+
+function readUser(setting: Setting): string | number {
+  return setting.isNumber ? setting.integer(0, 4_294_967_294) : setting.text(userNameProblem);
 }

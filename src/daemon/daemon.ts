@@ -1,13 +1,18 @@
 import { chmod, lchown, mkdir, readFile, rm } from "node:fs/promises";
 import type { Server } from "node:http";
+import type { Server as TlsServer } from "node:https";
 import { once } from "node:events";
-import { connect } from "node:net";
-import { dirname, join } from "node:path";
+import { connect, type AddressInfo } from "node:net";
+import { join } from "node:path";
 import { adminApp } from "#admin/app";
 import { serveApi, unixCaller } from "#admin/serve";
+import type { TokenFile } from "#admin/tokens";
 import type { StatusBody } from "#api";
 import type { Caller } from "#caller";
 import { readConfig } from "#daemon/config";
+import { NumberedGroups } from "#daemon/host-groups";
+import { listenNetwork, showAddress, type ListenAddress } from "#daemon/listen";
+import { waySources } from "#daemon/places";
 import { DaemonLog } from "#daemon/log";
 import { HostMachines } from "#daemon/machines";
 import { Delivery } from "#delivery";
@@ -17,6 +22,7 @@ import { errnoText, isErrno, ownUid, privateDirectory } from "#host/files";
 import type { Places } from "#places";
 import { checkSocketPath } from "#socket-path";
 import { openSqliteStore } from "#store/sqlite";
+import type { RoleGrant } from "#role";
 import type { Store } from "#store";
 import type { Vault } from "#vault";
 import { openVault } from "#vault/open";
@@ -28,6 +34,11 @@ export interface DaemonOptions {
   places: Places;
   /** Write the log to stderr as well. */
   echo: boolean;
+  /** Asks for the passphrase where no other way leads to the keys. */
+  askPassphrase?: (label: string) => Promise<Buffer>;
+  /** Besides what the configuration says. */
+  listen?: readonly ListenAddress[];
+  tokens?: readonly TokenFile[];
   /** Called when the daemon cannot go on: a disk that failed, for one. It should then end. */
   onFatal: (error: HatchwayError) => void;
 }
@@ -66,12 +77,13 @@ export class Daemon {
     await this.log.close();
   }
 
-  async #open({ mode, places, onFatal }: DaemonOptions): Promise<void> {
+  async #open(options: DaemonOptions): Promise<void> {
+    const { mode, places, onFatal, listen = [], tokens = [] } = options;
     const { log } = this;
     const config = await readConfig(places.config);
     checkSocketPath(places.socket, "choose a shorter XDG_RUNTIME_DIR");
     const store = await openSqliteStore(join(places.state, "store.db"), { create: true, onFatal });
-    const vault = await openVaultOver(store, mode, places);
+    const vault = await openVaultOver(store, options, config.roles);
     this.#closers.push(() => vault.close());
 
     const self: Caller = { kind: "embedded", uid: ownUid(), purpose: `${mode} daemon` };
@@ -95,24 +107,50 @@ export class Daemon {
     await refuseSecond(places.socket);
     await machines.open();
 
+    const hostGroups = new NumberedGroups({
+      vault,
+      machines,
+      groups: config.hostGroups,
+      self,
+      ownRunner: mode === "session" ? { uid: ownUid(), gid: process.getegid?.() ?? 0 } : undefined,
+    });
     const startedAt = new Date().toISOString();
-    const status = (): Promise<StatusBody> => statusOf({ mode, places, startedAt, store, vault, machines, self });
-    const app = adminApp({ vault, machines, status, log, attachDefault: config.attach });
+    const status = (caller: Caller): Promise<StatusBody> =>
+      statusOf({ mode, places, startedAt, store, vault, machines, caller });
+    const app = adminApp({ vault, machines, hostGroups, status, log, attachDefault: config.attach });
     const admin = serveApi(app, unixCaller, (line) => log.write(line));
     await listenAdmin(admin, mode, places.socket);
     this.#closers.push(() => closeAdmin(admin));
+    const servers = await listenNetwork({
+      api: app,
+      vault,
+      addresses: [...config.listen, ...listen],
+      tokens: [...config.tokens, ...tokens],
+      report: (line) => log.write(line),
+    });
+    for (const server of servers) {
+      this.#closers.push(() => closeAdmin(server));
+      const { address, port } = server.address() as AddressInfo;
+      log.write(`hatchway serves on ${showAddress(address, port)}`);
+    }
     log.write(`hatchway ${VERSION} serves ${mode} on ${places.socket}, pid ${process.pid}`);
   }
 }
 
-async function openVaultOver(store: Store, mode: "system" | "session", places: Places): Promise<Vault> {
+async function openVaultOver(
+  store: Store,
+  { mode, places, askPassphrase }: DaemonOptions,
+  roles: readonly RoleGrant[] | undefined,
+): Promise<Vault> {
   const files = {
-    keyFile: join(dirname(places.config), "root.key"),
+    ...waySources(places),
+    ...(askPassphrase && { askPassphrase }),
     keyring: join(places.state, "keyring.json"),
     audit: join(places.state, "audit.jsonl"),
   };
   try {
-    return await openVault(store, files, mode === "system" ? { mode } : { mode, uid: ownUid() });
+    const who = mode === "system" ? { mode } : { mode, uid: ownUid() };
+    return await openVault(store, files, { ...who, ...(roles && { roles }) });
   } catch (error) {
     await store.close();
     throw error;
@@ -160,7 +198,7 @@ async function groupId(name: string): Promise<number | undefined> {
   return fields ? Number(fields[2]) : undefined;
 }
 
-async function closeAdmin(admin: Server): Promise<void> {
+async function closeAdmin(admin: Server | TlsServer): Promise<void> {
   const closed = new Promise<void>((resolve) => admin.close(() => resolve()));
   admin.closeIdleConnections();
   // What is being answered may end; who waits for a change does not hold up the end.
@@ -176,12 +214,12 @@ interface StatusParts {
   store: Store;
   vault: Vault;
   machines: HostMachines;
-  self: Caller;
+  caller: Caller;
 }
 
 async function statusOf(parts: StatusParts): Promise<StatusBody> {
-  const { mode, places, startedAt, store, vault, machines, self } = parts;
-  const views = await machines.views(self);
+  const { mode, places, startedAt, store, vault, machines, caller } = parts;
+  const views = await machines.views(caller);
   return {
     version: VERSION,
     pid: process.pid,
@@ -190,7 +228,7 @@ async function statusOf(parts: StatusParts): Promise<StatusBody> {
     socket: places.socket,
     started_at: startedAt,
     store: { kind: "sqlite", epoch: (await store.epoch()).toString("hex"), revision: await store.revision() },
-    secrets: (await vault.secrets(self)).length,
+    secrets: (await vault.secrets(caller)).length,
     vms: views.map(({ vm, machine, convergence }) => ({
       name: vm.name,
       state: machine.state,

@@ -2,18 +2,21 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { Daemon } from "#daemon/daemon";
+import { Daemon, type DaemonOptions } from "#daemon/daemon";
+import { parseAddress } from "#daemon/listen";
 import { HatchwayError } from "#error";
-import { ownUid, privateDirectory } from "#host/files";
+import { placesOf, type StatePlace } from "#daemon/places";
+import { privateDirectory } from "#host/files";
 import { hideMemory } from "#host/libc";
-import { sessionPlaces, systemPlaces, type Places } from "#places";
+import type { Places } from "#places";
 
-export interface ServeOptions {
-  mode: "system" | "session";
+export interface ServeOptions extends StatePlace {
   /** Answer once the daemon serves, and leave it running. */
   background?: boolean;
-  /** Absolute; the mode's own when absent. */
-  stateDirectory?: string;
+  /** Asks for the passphrase of the store, where there is a terminal. */
+  askPassphrase?: (label: string) => Promise<Buffer>;
+  /** An address of the loopback to serve on as well, and the private file with the token that opens it. */
+  listen?: { address: string; tokenFile: string };
 }
 
 /** Tells a daemon in the background that it is one, and over which descriptor it reports. */
@@ -31,7 +34,9 @@ export async function serve(options: ServeOptions): Promise<number> {
   for (const signal of signals) process.on(signal, stop);
   hideMemory();
   const echo = process.env[CHILD] === undefined;
-  const daemon = await Daemon.start({ mode: options.mode, places, echo, onFatal: end });
+  const { mode, askPassphrase } = options;
+  const asking = askPassphrase && { askPassphrase };
+  const daemon = await Daemon.start({ mode, places, echo, onFatal: end, ...asking, ...networkOf(options) });
   process.send?.({ serving: places.socket });
   process.disconnect?.();
   const fatal = await ended;
@@ -46,14 +51,12 @@ export async function serve(options: ServeOptions): Promise<number> {
   throw fatal;
 }
 
-function placesOf({ mode, stateDirectory }: ServeOptions): Places {
-  const places = mode === "system" ? systemPlaces() : sessionPlaces(process.env, ownUid());
-  if (mode === "system" && ownUid() !== 0) {
-    throw new HatchwayError("forbidden", "the system daemon needs root", {
-      hint: "run your own with: hatchway serve --session",
-    });
-  }
-  return stateDirectory === undefined ? places : { ...places, state: stateDirectory };
+/** `--listen` and `--token-file`, as the configuration has such; the token is called by its flag. */
+function networkOf({ listen }: ServeOptions): Pick<DaemonOptions, "listen" | "tokens"> {
+  if (!listen) return {};
+  const address = parseAddress(listen.address);
+  if (address) return { listen: [address], tokens: [{ id: "token-file", path: listen.tokenFile }] };
+  throw new HatchwayError("invalid", `"${listen.address}" is not an address and a port, such as "127.0.0.1:8080"`);
 }
 
 /** Starts this same command again, in a session of its own, and waits until it serves or ends. */

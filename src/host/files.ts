@@ -63,7 +63,7 @@ export async function readPrivateFile(path: string, limit: number): Promise<Buff
 
 /** Replaces `path` with `bytes`, mode 0600, so that after a power loss there is the old or the new file. */
 export async function writeDurably(path: string, bytes: Uint8Array): Promise<void> {
-  const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY, O_RDONLY, O_DIRECTORY } = constants;
+  const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
   const next = `${path}.next`;
   try {
     await unlink(next);
@@ -78,12 +78,13 @@ export async function writeDurably(path: string, bytes: Uint8Array): Promise<voi
     await file.close();
   }
   await rename(next, path);
-  const folder = await open(dirname(path), O_RDONLY | O_DIRECTORY);
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
+  await syncFolder(dirname(path));
+}
+
+/** Makes what was renamed or made in `path` outlive a power loss. */
+export async function syncFolder(path: string): Promise<void> {
+  await using folder = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  await folder.sync();
 }
 
 export function isErrno(thrown: unknown, code: string): boolean {

@@ -5,9 +5,10 @@ import { HatchwayError } from "#error";
 
 const libc = koffi.load("libc.so.6");
 
-/** SOL_SOCKET and SO_PEERCRED of socket(7) and unix(7), on x86-64 and arm64. */
+/** SOL_SOCKET, SO_PEERCRED and SO_PEERGROUPS of socket(7) and unix(7), on x86-64 and arm64. */
 export const SOL_SOCKET = 1;
 export const SO_PEERCRED = 17;
+export const SO_PEERGROUPS = 59;
 
 type Getsockopt = (fd: number, level: number, option: number, value: Uint8Array, length: Uint32Array) => number;
 export const getsockopt: Getsockopt = libc.func(

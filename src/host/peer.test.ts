@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { once } from "node:events";
 import { onTestFinished, test } from "vitest";
-import { descriptorOf, peerCredentials } from "#host/peer";
+import { descriptorOf, peerCredentials, peerGroups } from "#host/peer";
 
 /** The server's end of a connection to `server`. */
 async function accepted(server: Server, dial: () => Socket): Promise<Socket> {
@@ -28,6 +28,8 @@ test("a unix socket's peer is this process", async ({ expect }) => {
   const socket = await accepted(server, () => connect(path));
   const us = { pid: process.pid, uid: process.getuid?.(), gid: process.getgid?.() };
   expect(peerCredentials(descriptorOf(socket))).toEqual(us);
+  // Node adds the process's own group, which need not be among the further ones.
+  expect(process.getgroups?.()).toEqual(expect.arrayContaining(peerGroups(descriptorOf(socket))));
 });
 
 test("a tcp connection has no peer credentials", async ({ expect }) => {

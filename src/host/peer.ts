@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
 import { HatchwayError } from "#error";
-import { getsockopt, lastError, SO_PEERCRED, SOL_SOCKET } from "#host/libc";
+import { getsockopt, lastError, SO_PEERCRED, SO_PEERGROUPS, SOL_SOCKET } from "#host/libc";
 
 /** `struct ucred` of unix(7): who made the connection, as the kernel saw it at connect(2). */
 export interface PeerCredentials {
@@ -23,6 +23,22 @@ export function peerCredentials(fd: number): PeerCredentials {
   const pid = ucred.readInt32LE(0);
   if (pid === 0) throw new HatchwayError("internal", `fd ${fd} is not a unix socket with a peer`);
   return { pid, uid: ucred.readUInt32LE(4), gid: ucred.readUInt32LE(8) };
+}
+
+/** Groups that a process can be in (NGROUPS_MAX of limits.h), and those that there is room for at first. */
+const MOST_GROUPS = 65_536;
+const SOME_GROUPS = 64;
+
+/** The further groups of who is at the other end of a connected unix socket, as they were at connect(2). */
+export function peerGroups(fd: number): number[] {
+  for (const room of [SOME_GROUPS, MOST_GROUPS]) {
+    const groups = Buffer.alloc(4 * room);
+    const length = new Uint32Array([groups.length]);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, length) === 0) {
+      return Array.from({ length: (length[0] ?? 0) / 4 }, (_, at) => groups.readUInt32LE(4 * at));
+    }
+  }
+  throw new HatchwayError("internal", `cannot read the peer's groups of fd ${fd}: ${lastError()}`);
 }
 
 /** The descriptor of an open socket. Node has no public name for it. */

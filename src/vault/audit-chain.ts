@@ -1,15 +1,13 @@
-// The audit trail as bytes: how a line is chained to the one before, and how a whole trail is checked.
+// The audit trail as a chain: how a line hangs on the one before, and how a whole trail is checked.
 import { createHmac, timingSafeEqual } from "node:crypto";
-import type { FileHandle } from "node:fs/promises";
 import { HatchwayError } from "#error";
+import type { TrailSummary } from "#trail";
 import type { AuditAnchor, AuditLine, AuditPosition } from "#vault/audit";
+import { linesOf, type Segment } from "#vault/audit-files";
 import type { Key } from "#vault/envelope";
 
 export const BEGINNING: AuditPosition = { offset: 0, seq: 0, mac: "0".repeat(64) };
 
-/** Bytes that are read at a time. */
-const CHUNK = 1_048_576;
-const NEWLINE = 0x0a;
 const MAC_FIELD = /,"mac":"([0-9a-f]{64})"\}$/;
 
 /** The line that says `body` after `before`, and where it ends. `body` is a JSON object. */
@@ -32,51 +30,98 @@ export interface CheckedTrail {
  * that was edited, or cut before the anchor's newest line.
  */
 export async function checkTrail(
-  file: FileHandle,
+  segments: readonly Segment[],
   path: string,
   key: Key,
   anchor: AuditAnchor | undefined,
 ): Promise<CheckedTrail> {
   const { settled, newest } = anchor ?? { settled: BEGINNING, newest: BEGINNING };
-  const met = new Set([settled, newest].filter((place) => samePlace(place, BEGINNING)));
+  const first = startOf(segments, settled);
+  const met = new Set([settled, newest].filter((place) => first !== undefined && samePlace(place, first)));
   const lines: AuditLine[] = [];
-  let end = BEGINNING;
-  for await (const line of wholeLines(file)) {
-    const before = end;
-    end = checkLine(line, path, key, before);
+  let end = first ?? BEGINNING;
+  for await (const checked of checkedLines(segments, path, key, first)) {
+    end = checked.end;
     for (const place of [settled, newest]) if (samePlace(place, end)) met.add(place);
-    if (before.offset >= settled.offset) lines.push(JSON.parse(line.toString()) as AuditLine);
+    if (checked.start >= settled.offset) lines.push(JSON.parse(checked.text) as AuditLine);
   }
   if (met.has(settled) && met.has(newest)) return { lines, end };
   throw new HatchwayError("corrupt", `the audit trail "${path}" was cut: it lacks line ${newest.seq}`);
 }
 
-/** Each line of the file that has its newline, without it. */
-async function* wholeLines(file: FileHandle): AsyncIterable<Buffer> {
-  const { size } = await file.stat();
-  let rest = Buffer.alloc(0);
-  for (let offset = 0; offset < size;) {
-    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(CHUNK), 0, CHUNK, offset);
-    if (bytesRead === 0) return;
-    offset += bytesRead;
-    rest = Buffer.concat([rest, buffer.subarray(0, bytesRead)]);
-    let at = 0;
-    for (let newline = rest.indexOf(NEWLINE); newline >= 0; newline = rest.indexOf(NEWLINE, at)) {
-      yield rest.subarray(at, newline);
-      at = newline + 1;
-    }
-    rest = rest.subarray(at);
+/**
+ * Checks the whole trail, from its first line to `to`. Where the oldest files were taken away it begins with the first
+ * line that is there, which nothing but the next one vouches for. Throws "corrupt" with the first bad line.
+ */
+export async function verifyTrail(
+  path: string,
+  segments: readonly Segment[],
+  key: Key,
+  to?: AuditPosition,
+): Promise<TrailSummary> {
+  if (segments.length === 0) throw new HatchwayError("not-found", `there is no audit trail "${path}"`);
+  const summary: TrailSummary = { files: segments.length, lines: 0 };
+  const start = startOf(segments, BEGINNING);
+  let end = start ?? BEGINNING;
+  let last: CheckedLine | undefined;
+  for await (const checked of checkedLines(segments, path, key, start, to?.offset)) {
+    summary.lines += 1;
+    summary.first ??= stampOf(checked);
+    last = checked;
+    ({ end } = checked);
+  }
+  if (last) summary.last = stampOf(last);
+  if (!to || samePlace(to, end)) return summary;
+  throw new HatchwayError("corrupt", `the audit trail "${path}" was cut: it lacks line ${end.seq + 1}`);
+}
+
+/** Where the first line that is there begins, if it is known what was before it. */
+function startOf(segments: readonly Segment[], known: AuditPosition): AuditPosition | undefined {
+  const offset = segments[0]?.start ?? 0;
+  if (offset === 0) return BEGINNING;
+  return known.offset === offset ? known : undefined;
+}
+
+interface CheckedLine {
+  text: string;
+  start: number;
+  end: AuditPosition;
+}
+
+/** Each line that has its newline; an undefined `start` takes the first one as it is. */
+async function* checkedLines(
+  segments: readonly Segment[],
+  path: string,
+  key: Key,
+  start: AuditPosition | undefined,
+  to?: number,
+): AsyncGenerator<CheckedLine> {
+  let before = start;
+  for await (const { text, start: offset, end } of linesOf(segments, segments[0]?.start ?? 0, to)) {
+    const { seq, mac } = before ? checkLine(text, path, key, before) : unchecked(text, path);
+    before = { offset: end, seq, mac };
+    yield { text, start: offset, end: before };
   }
 }
 
-function checkLine(line: Buffer, path: string, key: Key, before: AuditPosition): AuditPosition {
-  const text = line.toString();
+function checkLine(text: string, path: string, key: Key, before: AuditPosition): { seq: number; mac: string } {
+  const seq = before.seq + 1;
   const said = MAC_FIELD.exec(text);
   const expected = macOf(key, before.mac, `${text.slice(0, said?.index ?? 0)}}`);
-  if (!said?.[1] || !timingSafeEqual(Buffer.from(said[1]), Buffer.from(expected))) {
-    throw new HatchwayError("corrupt", `the audit trail "${path}" was edited: line ${before.seq + 1} does not hold`);
-  }
-  return { offset: before.offset + line.length + 1, seq: before.seq + 1, mac: expected };
+  if (said?.[1] && timingSafeEqual(Buffer.from(said[1]), Buffer.from(expected))) return { seq, mac: expected };
+  throw new HatchwayError("corrupt", `the audit trail "${path}" was edited: line ${seq} does not hold`);
+}
+
+/** What is said by a line whose MAC cannot be checked. */
+function unchecked(text: string, path: string): { seq: number; mac: string } {
+  const seq = Number(/^\{"seq":([0-9]{1,15}),/.exec(text)?.[1]);
+  const mac = MAC_FIELD.exec(text)?.[1];
+  if (mac !== undefined && Number.isSafeInteger(seq)) return { seq, mac };
+  throw new HatchwayError("corrupt", `the audit trail "${path}" does not begin with a line of it`);
+}
+
+function stampOf({ text, end }: CheckedLine): { seq: number; time: string } {
+  return { seq: end.seq, time: /"time":"([0-9TZ:.-]+)"/.exec(text)?.[1] ?? "" };
 }
 
 function samePlace(one: AuditPosition, other: AuditPosition): boolean {

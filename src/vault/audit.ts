@@ -6,11 +6,11 @@
 // `mac` is HMAC-SHA256 under the audit key over the MAC of the line before (32 bytes; zero for the first) and the line
 // as it stands without `,"mac":"…"`. The anchor, kept in the store with every mutation, says from where on there are
 // operations still open and what the newest line was: a file that ends before it, or differs, was cut or edited.
-import { constants } from "node:fs";
-import { open, type FileHandle } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { HatchwayError } from "#error";
 import { errnoText } from "#host/files";
 import { checkTrail, encodeLine } from "#vault/audit-chain";
+import { endOf, openFile, rotate, segmentsOf, type Segment } from "#vault/audit-files";
 import type { Key } from "#vault/envelope";
 
 export interface AuditFields {
@@ -20,6 +20,8 @@ export interface AuditFields {
   secret?: string;
   version?: number;
   vm?: string;
+  /** A way to the root key, or the recipient of a backup of it. */
+  way?: string;
   /** Closed words only: "ok", an error's code, or how start-up resolved it. */
   outcome?: string;
 }
@@ -31,7 +33,7 @@ export interface AuditLine extends AuditFields {
   mac: string;
 }
 
-/** A place in the trail: the line that ends at byte `offset` has `seq` and `mac`. */
+/** A place in the trail: the line that ends at byte `offset`, through all files, has `seq` and `mac`. */
 export interface AuditPosition {
   offset: number;
   seq: number;
@@ -55,6 +57,8 @@ export interface OpenedAudit {
 
 /** Milliseconds after which a line is on disk that nobody waits for. */
 const SYNC_DELAY = 100;
+/** Bytes after which the file is put aside and another begun (64 MiB). */
+const FULL = 67_108_864;
 
 interface Waiting {
   line: Buffer;
@@ -66,21 +70,29 @@ interface Waiting {
 }
 
 export class Audit {
-  readonly #file: FileHandle;
+  readonly path: string;
   readonly #key: Key;
+  readonly #full: number;
+  #file: FileHandle;
+  /** The trail's offset of the file's first byte. */
+  #start: number;
   /** The end once all that is queued is written; what is written; what is on disk. */
   #position: AuditPosition;
   #written: AuditPosition;
   #synced: AuditPosition;
   readonly #open = new Map<string, AuditPosition>();
+  readonly #listeners = new Set<() => void>();
   #queue: Waiting[] = [];
   #writing: Promise<void> | undefined;
   #syncTimer: NodeJS.Timeout | undefined;
   #failure: HatchwayError | undefined;
 
-  private constructor(file: FileHandle, key: Key, position: AuditPosition) {
+  private constructor(path: string, file: FileHandle, start: number, key: Key, position: AuditPosition, full: number) {
+    this.path = path;
     this.#file = file;
+    this.#start = start;
     this.#key = key;
+    this.#full = full;
     this.#position = position;
     this.#written = position;
     this.#synced = position;
@@ -88,20 +100,28 @@ export class Audit {
 
   /**
    * Opens the trail and checks all of it. A last line without its newline was never acknowledged and is
-   * cut off. Throws "corrupt" if the trail is not what was written, "unavailable" if it cannot be opened.
+   * cut off. Throws "corrupt" if the trail is not what was written, "unavailable" if it cannot be opened. `full`: bytes
+   * after which another file is begun.
    */
-  static async open(path: string, key: Key, anchor: AuditAnchor | undefined): Promise<OpenedAudit> {
+  static async open(
+    path: string,
+    key: Key,
+    anchor: AuditAnchor | undefined,
+    full: number = FULL,
+  ): Promise<OpenedAudit> {
     const file = await openFile(path);
     try {
-      const { lines, end } = await checkTrail(file, path, key, anchor);
-      if ((await file.stat()).size > end.offset) await file.truncate(end.offset);
+      const segments = await segmentsOf(path);
+      const { lines, end } = await checkTrail(segments, path, key, anchor);
+      const first = segments.at(-1)?.start ?? 0;
+      if (endOf(segments) > end.offset) await file.truncate(end.offset - first);
       // An earlier process may have ended between writing and syncing.
       if (end.offset > 0) await file.datasync();
       const intents = new Set(lines.filter(({ phase }) => phase === "intent").map(({ opId }) => opId));
       const outcomes = lines.filter(({ phase, opId }) => phase === "outcome" && intents.has(opId));
       const settled = new Set(outcomes.map(({ opId }) => opId));
       return {
-        audit: new Audit(file, key, end),
+        audit: new Audit(path, file, first, key, end, full),
         open: lines.filter(({ phase, opId }) => phase === "intent" && !settled.has(opId)),
         done: outcomes.filter(({ seq, outcome }) => outcome === "ok" && seq > (anchor?.newest.seq ?? 0)),
       };
@@ -116,6 +136,26 @@ export class Audit {
     let settled = this.#synced;
     for (const position of this.#open.values()) if (position.seq < settled.seq) settled = position;
     return { settled, newest: this.#synced };
+  }
+
+  /** The end of what is in the files. */
+  get written(): AuditPosition {
+    return this.#written;
+  }
+
+  /** The files as they are now, for reading. */
+  async segments(): Promise<Segment[]> {
+    for (;;) {
+      const start = this.#start;
+      const segments = await segmentsOf(this.path);
+      if (start === this.#start) return segments;
+    }
+  }
+
+  /** Calls `listener` after each write. The returned function ends it. */
+  onWritten(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
   }
 
   /** Writes an intent; resolves once it is on disk (`durable`) or written. Nothing may be done before that. */
@@ -161,10 +201,10 @@ export class Audit {
   }
 
   #encode(phase: "intent" | "outcome", fields: AuditFields): Buffer {
-    const { op, opId, caller, secret, version, vm, outcome } = fields;
+    const { op, opId, caller, secret, version, vm, way, outcome } = fields;
     const seq = this.#position.seq + 1;
     const time = new Date().toISOString();
-    const body = JSON.stringify({ seq, time, phase, op, opId, caller, secret, version, vm, outcome });
+    const body = JSON.stringify({ seq, time, phase, op, opId, caller, secret, version, vm, way, outcome });
     const { line, end } = encodeLine(this.#key, this.#position, body);
     this.#position = end;
     return line;
@@ -177,9 +217,11 @@ export class Audit {
       this.#queue = [];
       try {
         const bytes = Buffer.concat(group.map(({ line }) => line));
+        if (this.#written.offset - this.#start >= this.#full) await this.#rotate();
         const { bytesWritten } = await this.#file.write(bytes);
         if (bytesWritten !== bytes.length) throw new Error("ENOSPC: short write");
         this.#written = group.at(-1)?.end ?? this.#written;
+        for (const listener of this.#listeners) listener();
         if (group.some(({ durable }) => durable)) await this.#sync();
         else this.#syncTimer ??= setTimeout(() => void this.#syncLate(), SYNC_DELAY).unref();
       } catch (cause) {
@@ -189,6 +231,15 @@ export class Audit {
       for (const { resolve } of group) resolve();
     }
     this.#writing = undefined;
+  }
+
+  /** What is in the full file is on disk before another one is begun. */
+  async #rotate(): Promise<void> {
+    await this.#sync();
+    const full = this.#file;
+    this.#file = await rotate(this.path, this.#start);
+    this.#start = this.#written.offset;
+    await full.close();
   }
 
   async #sync(): Promise<void> {
@@ -217,16 +268,5 @@ export class Audit {
     });
     for (const { reject } of [...group, ...this.#queue]) reject(this.#failure);
     this.#queue = [];
-  }
-}
-
-async function openFile(path: string): Promise<FileHandle> {
-  const { O_APPEND, O_CREAT, O_NOFOLLOW, O_RDWR } = constants;
-  try {
-    return await open(path, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
-  } catch (cause) {
-    throw new HatchwayError("unavailable", `the audit trail "${path}" cannot be opened: ${errnoText(cause)}`, {
-      cause,
-    });
   }
 }

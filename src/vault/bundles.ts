@@ -5,18 +5,27 @@ import { HatchwayError } from "#error";
 import { mergeDelivery, type Grant } from "#grant";
 import { checkEntries, encodeManifest, type Manifest, type ManifestEntry } from "#protocol/manifest";
 import { DEFAULT_MOUNT_ROOT } from "#protocol/names";
+import type { Subject } from "#vault/authorise";
 import { checkDelivery, manifestEntry } from "#vault/delivery";
 import type { Gate } from "#vault/gate";
 import type { Ledgers } from "#vault/ledgers";
-import type { GrantsRecord, LedgerRecord, SecretRecord } from "#vault/records";
-import type { Rows } from "#vault/rows";
+import type { GrantsRecord, LedgerRecord, RenamedRecord, SecretRecord } from "#vault/records";
+import { Rows } from "#vault/rows";
+import { atVersion, versionsOf } from "#vault/secret-record";
 
-/** A VM's entries as the rows say them now, each with its secret. */
-interface Resolved {
-  vmName: string;
+/** Grants with what they give, in the order of the secrets' names: four lists of one length. */
+interface Granted {
   grants: Grant[];
+  /** As the VM has them: of a pinned one, the pinned version. */
   secrets: SecretRecord[];
   entries: ManifestEntry[];
+  /** The secrets' newest versions. */
+  newest: number[];
+}
+
+/** A VM's entries as the rows say them now, each with its secret. */
+interface Resolved extends Granted {
+  vmName: string;
 }
 
 /** A VM's bundle, whoever asks for it. */
@@ -82,12 +91,19 @@ export class Bundles {
     if (!read) return;
     const { vmName, entries, grants } = read;
     const grant = grants.find(({ secretId }) => secretId === changed.id);
-    if (grant) checkDelivery(changed, mergeDelivery(changed.delivery, grant.change));
+    if (grant) checkDelivery(atVersion(changed, grant.pin), mergeDelivery(changed.delivery, grant.change));
     this.check(vmName, entries);
   }
 
+  /** A VM with its name, which roles go by; a guest and a runner are bound to the id. */
+  async subject(caller: Caller, vmId: string): Promise<Subject> {
+    if (caller.kind === "vm" || caller.kind === "runner") return { vmId };
+    const stored = await this.#rows.get<GrantsRecord>(`grants:${vmId}`);
+    return { vmId, ...(stored && { vm: stored.record.vmName }) };
+  }
+
   async resolve(caller: Caller, vmId: string): Promise<Bundle> {
-    return this.#gate.read(caller, "bundle.resolve", { vmId }, async () => {
+    return this.#gate.read(caller, "bundle.resolve", await this.subject(caller, vmId), async () => {
       const resolution = this.#cache.get(vmId) ?? (await this.#resolve(vmId));
       const { manifest, ledger, secrets } = resolution;
       return {
@@ -130,22 +146,38 @@ export class Bundles {
     const stored = await this.#rows.get<GrantsRecord>(`grants:${vmId}`);
     if (!stored) return undefined;
     const { vmName, grants } = stored.record;
-    const sorted = grants.toSorted((a, b) => (a.secretName < b.secretName ? -1 : 1));
-    return { vmName, grants: sorted, ...(await this.secretsOf(sorted, changed)) };
+    return { vmName, ...(await this.secretsOf(grants, changed)) };
   }
 
-  /** The secrets of grants and their entries, in the grants' order; a grant of a secret that is gone gives none. */
-  async secretsOf(grants: readonly Grant[], changed?: SecretRecord): Promise<Pick<Resolved, "secrets" | "entries">> {
-    const found = await this.#rows.getAll<SecretRecord>(grants.map((grant) => this.#rows.secretKey(grant.secretName)));
-    const secrets: SecretRecord[] = [];
-    const entries: ManifestEntry[] = [];
-    grants.forEach((grant, at) => {
-      const secret = changed?.id === grant.secretId ? changed : found[at]?.record;
-      if (secret?.id !== grant.secretId) return;
-      secrets.push(secret);
-      entries.push(manifestEntry(secret, grant));
+  /** What the grants give; one of a secret that is gone gives nothing. `changed` stands in for the secret of its id. */
+  async secretsOf(grants: readonly Grant[], changed?: SecretRecord): Promise<Granted> {
+    const found = await this.#secretsById(grants);
+    if (changed) found.set(changed.id, changed);
+    const there = grants.flatMap((grant) => {
+      const secret = found.get(grant.secretId);
+      return secret ? [{ grant, secret: atVersion(secret, grant.pin), newest: secret.version }] : [];
     });
-    return { secrets, entries };
+    const sorted = there.toSorted((a, b) => (a.secret.name < b.secret.name ? -1 : 1));
+    return {
+      grants: sorted.map(({ grant }) => grant),
+      secrets: sorted.map(({ secret }) => secret),
+      entries: sorted.map(({ grant, secret }) => manifestEntry(secret, grant)),
+      newest: sorted.map(({ newest }) => newest),
+    };
+  }
+
+  /** By the names that the grants say, and by the newer ones of those that were renamed. */
+  async #secretsById(grants: readonly Grant[]): Promise<Map<string, SecretRecord>> {
+    const found = new Map<string, SecretRecord>();
+    const look = async (names: readonly string[]): Promise<void> => {
+      const rows = await this.#rows.getAll<SecretRecord>(names.map((name) => this.#rows.secretKey(name)));
+      for (const row of rows) if (row) found.set(row.record.id, row.record);
+    };
+    await look(grants.map(({ secretName }) => secretName));
+    const lost = grants.filter(({ secretId }) => !found.has(secretId));
+    const renamed = await this.#rows.getAll<RenamedRecord>(lost.map(({ secretId }) => Rows.renamedKey(secretId)));
+    await look(renamed.flatMap((row) => (row ? [row.record.name] : [])));
+    return found;
   }
 
   #changedSince(revision: string | undefined, { ledger, secrets, entries }: Resolution): ManifestEntry[] {
@@ -191,12 +223,13 @@ export class Bundles {
     throw new HatchwayError("conflict", `secret "${secret.name}" was taken back while it was on its way`);
   }
 
-  /** Who is slow may ask for a value that is gone by now; it is missing only if its secret still names it. */
+  /** Who is slow may ask for a value that is gone by now; it is missing only if its secret still says that it is kept. */
   async #value(secret: SecretRecord): Promise<Buffer> {
     const value = await this.#rows.value(secret.id, secret.version);
     if (value) return value;
     const now = await this.#rows.get<SecretRecord>(this.#rows.secretKey(secret.name));
-    if (now?.record.id === secret.id && now.record.version === secret.version) {
+    const kept = now?.record.id === secret.id ? versionsOf(now.record) : [];
+    if (kept.some(({ version }) => version === secret.version)) {
       throw new HatchwayError("corrupt", `version ${secret.version} of secret "${secret.name}" is not in the store`);
     }
     throw new HatchwayError("conflict", `secret "${secret.name}" changed while it was on its way`);
@@ -207,9 +240,11 @@ export class Bundles {
 function nextLedger(record: LedgerRecord, digest: string, secrets: readonly SecretRecord[]): LedgerRecord {
   const counter = record.counter + 1;
   const entries: LedgerRecord["entries"] = {};
-  for (const { id, version } of secrets) {
+  for (const { id, name, version } of secrets) {
     const before = record.entries[id];
-    entries[id] = before?.version === version ? before : { version, since: counter };
+    const same = before?.version === version && (before.name ?? name) === name;
+    // A guest knows what it has by name, so a secret that was renamed is sent again.
+    entries[id] = { version, name, since: same ? before.since : counter };
   }
   return { ...record, counter, digest, entries };
 }

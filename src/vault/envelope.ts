@@ -87,6 +87,26 @@ export function openValue(terms: TermKeys, row: Buffer, place: Buffer): Buffer {
   return decrypt(dataKey, ZERO_NONCE, body.subarray(wrappedSize), place);
 }
 
+/** The term that a row is sealed under, as it says itself. Throws "corrupt" for what is no sealed row. */
+export function termOf(row: Buffer): number {
+  return decodeHead(isValue(row) ? VALUE_MAGIC : RECORD_MAGIC, row).term;
+}
+
+export function isValue(row: Buffer): boolean {
+  return row.subarray(0, 4).equals(VALUE_MAGIC);
+}
+
+/** The same value, its data key wrapped under the current term: bytes 4 to 67 are new. */
+export function rewrapValue(terms: TermKeys, row: Buffer, place: Buffer): Buffer {
+  const { head, term, body } = decodeHead(VALUE_MAGIC, row);
+  const wrappedSize = NONCE_SIZE + KEY_SIZE + TAG_SIZE;
+  if (body.length < wrappedSize + TAG_SIZE) throw new HatchwayError("corrupt", "a sealed value is too short");
+  using dataKey = new Key(open(terms.key(term), body.subarray(0, wrappedSize), Buffer.concat([head, place])));
+  const next = encodeHead(VALUE_MAGIC, terms.current);
+  const wrapped = seal(terms.key(terms.current), dataKey.bytes, Buffer.concat([next, place]));
+  return Buffer.concat([next, wrapped, body.subarray(wrappedSize)]);
+}
+
 function encodeHead(magic: Buffer, term: number): Buffer {
   const head = Buffer.alloc(HEAD_SIZE);
   magic.copy(head);

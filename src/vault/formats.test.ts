@@ -33,7 +33,7 @@ describe("the stored formats of docs/formats.md", () => {
   let keyring: Keyring;
 
   beforeAll(async () => {
-    keyring = await createKeyring(join(folder, "keyring.json"), join(folder, "root.key"));
+    keyring = await createKeyring(join(folder, "keyring.json"), { keyFile: join(folder, "root.key") });
   });
   afterAll(() => {
     keyring[Symbol.dispose]();

@@ -2,18 +2,11 @@ import { randomUUID } from "node:crypto";
 import { describeCaller, type Caller } from "#caller";
 import { HatchwayError, toHatchwayError } from "#error";
 import { Mutex } from "#mutex";
+import type { Scope } from "#role";
 import type { Change, Store } from "#store";
 import type { Audit, AuditAnchor, AuditFields } from "#vault/audit";
-import { authorise, type Operation, type Policy } from "#vault/authorise";
+import { authorise, refusalOf, scopes, type Operation, type Policy, type Subject } from "#vault/authorise";
 import type { Rows } from "#vault/rows";
-
-/** What an operation is about, for the authorisation and the audit. */
-export interface Subject {
-  secret?: string;
-  vm?: string;
-  vmId?: string;
-  version?: number;
-}
 
 export type Writes = Partial<Pick<Change, "expect" | "put" | "delete">>;
 
@@ -29,6 +22,7 @@ export class Gate {
   readonly #rows: Rows;
   readonly #audit: Audit;
   readonly #policy: Policy;
+  readonly #underWay = new Set<Promise<void>>();
   /** What changes the same secret or VM: side by side most of it would only meet each other, and try again in vain. */
   readonly #oneByOne = new Mutex();
   /** Operations whose fate the store did not tell in time. Their intents stay open, for `#learn` or for start-up. */
@@ -54,6 +48,20 @@ export class Gate {
     if ((await this.#store.revision()) > 0) await this.keep({ put: [this.#rows.putBlind(HEAD, this.#audit.anchor)] });
   }
 
+  /** Whether an operation would be allowed: for lists, of which everybody sees his part. Leaves no line. */
+  may(caller: Caller, operation: Operation, subject: Subject): boolean {
+    return this.refusal(caller, operation, subject) === undefined;
+  }
+
+  /** Why an operation would not be allowed. Leaves no line. */
+  refusal(caller: Caller, operation: Operation, subject: Subject): HatchwayError | undefined {
+    return refusalOf(this.#policy, caller, operation, subject);
+  }
+
+  scopes(caller: Caller): readonly Scope[] {
+    return scopes(this.#policy, caller);
+  }
+
   /** An operation that changes nothing and discloses no value. Only a refusal leaves a line. */
   async read<T>(caller: Caller, operation: Operation, subject: Subject, act: () => Promise<T>): Promise<T> {
     await this.#authorise(caller, operation, subject);
@@ -72,6 +80,30 @@ export class Gate {
     act: (commit: (writes: Writes) => Promise<void>) => Promise<{ result: T; subject?: Subject }>,
   ): Promise<T> {
     await this.#authorise(caller, operation, subject);
+    const { promise: over, resolve: end } = Promise.withResolvers<void>();
+    this.#underWay.add(over);
+    try {
+      return await this.#mutate(caller, operation, subject, act);
+    } finally {
+      this.#underWay.delete(over);
+      end();
+    }
+  }
+
+  /** Resolves once the changes that are under way now are over. Throws "unavailable" if the fate of one is not known. */
+  async underWay(): Promise<void> {
+    await Promise.all(this.#underWay);
+    await this.#learn();
+    if (this.#uncertain.size === 0) return;
+    throw new HatchwayError("unavailable", "the store has not told yet what became of a change", { hint: "try again" });
+  }
+
+  async #mutate<T>(
+    caller: Caller,
+    operation: Operation,
+    subject: Subject,
+    act: (commit: (writes: Writes) => Promise<void>) => Promise<{ result: T; subject?: Subject }>,
+  ): Promise<T> {
     await this.#learn();
     const fields = auditFields(caller, operation, randomUUID(), subject);
     await this.#audit.intent(fields, true);
@@ -118,7 +150,7 @@ export class Gate {
 
   async #authorise(caller: Caller, operation: Operation, subject: Subject): Promise<void> {
     try {
-      authorise(this.#policy, caller, operation, subject.vmId);
+      authorise(this.#policy, caller, operation, subject);
     } catch (error) {
       const fields = auditFields(caller, operation, randomUUID(), subject);
       await this.#audit.record([{ ...fields, outcome: toHatchwayError(error).code }], false);
@@ -205,11 +237,12 @@ function auditFields(caller: Caller, op: Operation, opId: string, subject: Subje
 }
 
 function auditSubject(subject: Subject | undefined): Partial<AuditFields> {
-  const { secret, vm, vmId, version } = subject ?? {};
+  const { secret, vm, vmId, version, way } = subject ?? {};
   const named = vm ?? vmId;
   return {
     ...(secret !== undefined && { secret }),
     ...(named !== undefined && { vm: named }),
     ...(version !== undefined && { version }),
+    ...(way !== undefined && { way }),
   };
 }

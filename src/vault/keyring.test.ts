@@ -14,7 +14,7 @@ async function made(): Promise<Made> {
   const folder = await mkdtemp(join(tmpdir(), "hatchway-keyring-"));
   onTestFinished(() => rm(folder, { recursive: true }));
   const places = { keyring: join(folder, "keyring.json"), keyFile: join(folder, "root.key") };
-  using ring = await createKeyring(places.keyring, places.keyFile);
+  using ring = await createKeyring(places.keyring, places);
   if (ring.current !== 1) throw new Error("a new keyring has one term");
   return places;
 }
@@ -22,7 +22,7 @@ async function made(): Promise<Made> {
 /** What opening ends in: "opened", or a HatchwayError's code. Anything else is thrown. */
 async function outcome({ keyring, keyFile }: Made): Promise<string> {
   try {
-    using ring = await openKeyring(keyring, keyFile);
+    using ring = await openKeyring(keyring, { keyFile });
     return ring ? "opened" : "none";
   } catch (error) {
     if (error instanceof HatchwayError) return error.code;
@@ -32,8 +32,8 @@ async function outcome({ keyring, keyFile }: Made): Promise<string> {
 
 test("a keyring opens with its key file to the same keys", async ({ expect }) => {
   const { keyring, keyFile } = await made();
-  using one = await openKeyring(keyring, keyFile);
-  using two = await openKeyring(keyring, keyFile);
+  using one = await openKeyring(keyring, { keyFile });
+  using two = await openKeyring(keyring, { keyFile });
   expect(one?.key(1).bytes).toEqual(two?.key(1).bytes);
   expect(one?.auditKey.bytes).toEqual(two?.auditKey.bytes);
   expect(new Set([one?.key(1), one?.auditKey, one?.nameKey].map((key) => key?.bytes.toString("hex"))).size).toBe(3);
@@ -43,7 +43,7 @@ test("a keyring opens with its key file to the same keys", async ({ expect }) =>
 
 test("disposing a keyring wipes every key", async ({ expect }) => {
   const { keyring, keyFile } = await made();
-  const ring = await openKeyring(keyring, keyFile);
+  const ring = await openKeyring(keyring, { keyFile });
   const keys = [ring?.key(1), ring?.nameKey, ring?.auditKey];
   ring?.[Symbol.dispose]();
   for (const key of keys) expect(key?.bytes).toEqual(Buffer.alloc(32));
@@ -62,7 +62,7 @@ test("another key file is refused, and one that is missing, short, long or empty
     expect(await outcome(places)).toBe("wrong-key");
   }
   await rm(places.keyFile);
-  await expect(openKeyring(places.keyring, places.keyFile)).rejects.toMatchObject({
+  await expect(openKeyring(places.keyring, places)).rejects.toMatchObject({
     code: "wrong-key",
     message: `there is no key file "${places.keyFile}", and the store is sealed by it`,
     hint: "put back the key file that the store was made with",
@@ -74,7 +74,7 @@ test("a key file or keyring that others can read is refused, with the command th
   for (const path of [places.keyFile, places.keyring]) {
     for (const mode of [0o644, 0o640, 0o601, 0o620]) {
       await chmod(path, mode);
-      await expect(openKeyring(places.keyring, places.keyFile)).rejects.toMatchObject({
+      await expect(openKeyring(places.keyring, places)).rejects.toMatchObject({
         code: "forbidden",
         message: `"${path}" is open to others: its mode is 0${mode.toString(8)}`,
         hint: `chmod 600 ${path}`,

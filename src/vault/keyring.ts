@@ -1,45 +1,57 @@
 // The keys, from the outside in:
 //
-//   way (a key file, for now)  seals  root key  seals  terms  seal  records, and the data keys of values
+//   ways (key file, credential, age, passphrase)  each seal  root key  seals  terms  seal  records, and data keys of values
 //
-// The keyring file, JSON, holds nothing that is not sealed, and is MACed as a whole under the root key:
-//
-//   { "format": 1, "store": HEX16, "ways": [{ "kind": "key-file", "sealed": BASE64 }], "current": 1,
-//     "terms": [{ "term": 1, "created": RFC3339, "sealed": BASE64 }], "mac": HEX32 }
-//
-// `sealed` is nonce 12 | ciphertext 32 | tag 16. A way's key is HKDF-SHA256 (RFC 5869) of the key file's 32 bytes. The
-// root key gives, by HKDF too, the keys that outlive terms: of names, of the audit and of the MAC.
-import { createHmac, hkdfSync, randomBytes, timingSafeEqual } from "node:crypto";
-import { HatchwayError } from "#error";
-import { valueBuffer } from "#value-buffer";
-import { readPrivateFile, writeDurably } from "#host/files";
-import { Key, KEY_SIZE, open, seal, type TermKeys } from "#vault/envelope";
+// The root key gives, by HKDF, the keys that outlive terms: of names, of the audit and of the keyring's MAC. How the
+// file looks is in src/vault/keyring-file.ts.
+import { randomBytes } from "node:crypto";
+import { HatchwayError, toHatchwayError } from "#error";
+import type { NewWay, Term, Way } from "#keys";
+import { encodeKeyBackup, type KeyBackup } from "#vault/key-backup";
+import { Key, open, seal, type TermKeys } from "#vault/envelope";
+import { checkMac, derive, keyringPlace, readKeyring, writeKeyring } from "#vault/keyring-file";
+import type { KeyringBody, KeyringFile } from "#vault/keyring-file";
+import { Mutex } from "#mutex";
+import { describeWay, openWay, ORDER, sealWay, type WaySources } from "#vault/ways";
 
-interface KeyringFile {
-  format: number;
-  store: string;
-  ways: { kind: "key-file"; sealed: string }[];
-  current: number;
-  terms: { term: number; created: string; sealed: string }[];
-  mac: string;
-}
+const WAY_NAME = /^[a-z0-9][a-z0-9-]{0,31}$/;
 
-/** The opened keys of one store. Disposing wipes them. */
+/** The opened keys of one store. Disposing wipes them. Only who has the store changes the file. */
 export class Keyring implements TermKeys, Disposable {
   /** 16 random bytes that name the store; part of every seal's associated data. */
   readonly storeId: Buffer;
-  readonly current: number;
   /** For the blind index of names. */
   readonly nameKey: Key;
   readonly auditKey: Key;
+  readonly #path: string;
+  readonly #sources: WaySources;
+  readonly #root: Key;
   readonly #terms: Map<number, Key>;
+  readonly #edits = new Mutex();
+  #body: KeyringBody;
 
-  constructor(storeId: Buffer, root: Key, terms: Map<number, Key>, current: number) {
-    this.storeId = storeId;
-    this.current = current;
-    this.#terms = terms;
-    this.nameKey = derive(root, storeId, "names");
-    this.auditKey = derive(root, storeId, "audit");
+  constructor(path: string, sources: WaySources, root: Key, body: KeyringBody) {
+    this.storeId = Buffer.from(body.store, "hex");
+    this.#path = path;
+    this.#sources = sources;
+    this.#root = root;
+    this.#body = body;
+    this.#terms = new Map(body.terms.map(({ term, sealed }) => [term, this.#openTerm(term, sealed)]));
+    this.nameKey = derive(root, this.storeId, "names");
+    this.auditKey = derive(root, this.storeId, "audit");
+  }
+
+  /** The term that new seals are made under. */
+  get current(): number {
+    return this.#body.current;
+  }
+
+  get ways(): Way[] {
+    return this.#body.ways.map((way) => describeWay(way, this.#sources.keyFile));
+  }
+
+  get terms(): Pick<Term, "term" | "created">[] {
+    return this.#body.terms.map(({ term, created }) => ({ term, created: Date.parse(created) }));
   }
 
   key(term: number): Key {
@@ -48,139 +60,181 @@ export class Keyring implements TermKeys, Disposable {
     return key;
   }
 
+  /** Seals the root key by one more way. Throws "exists", "invalid". */
+  async addWay(name: string, way: NewWay): Promise<Way> {
+    checkWayName(name);
+    let added: Way | undefined;
+    await this.#edit(async (body) => {
+      if (body.ways.some((other) => other.name === name)) {
+        throw new HatchwayError("exists", `there is a way "${name}" already`, { hint: "give it another --name" });
+      }
+      const stored = await sealWay(this.#root, this.storeId, name, way, this.#sources);
+      added = describeWay(stored, this.#sources.keyFile);
+      return { ...body, ways: [...body.ways, stored] };
+    });
+    if (!added) throw new HatchwayError("internal", "a way was not added");
+    return added;
+  }
+
+  /** Throws "not-found", and "conflict" for the last one. */
+  async removeWay(name: string): Promise<void> {
+    await this.#edit((body) => {
+      const ways = body.ways.filter((way) => way.name !== name);
+      if (ways.length === body.ways.length) throw new HatchwayError("not-found", `there is no way "${name}"`);
+      if (ways.length === 0) {
+        throw new HatchwayError("conflict", `"${name}" is the last way to the keys`, {
+          hint: "add another one first: hatchway key add-way",
+        });
+      }
+      return { ...body, ways };
+    });
+  }
+
+  /** Makes a new term, which all new seals are made under from then on. */
+  async addTerm(): Promise<number> {
+    using fresh = Key.random();
+    let term = 0;
+    await this.#edit((body) => {
+      term = Math.max(...body.terms.map((old) => old.term)) + 1;
+      const sealed = seal(this.#root, fresh.bytes, keyringPlace(this.storeId, `term ${term}`)).toString("base64");
+      // Known before it is the current one, and only in use once it is on disk.
+      this.#terms.set(term, this.#openTerm(term, sealed));
+      return { ...body, current: term, terms: [...body.terms, { term, created: new Date().toISOString(), sealed }] };
+    });
+    return term;
+  }
+
+  /** Forgets an old term, which nothing may be sealed under any more. */
+  async dropTerm(term: number): Promise<void> {
+    await this.#edit((body) => ({ ...body, terms: body.terms.filter((other) => other.term !== term) }));
+    this.#terms.get(term)?.[Symbol.dispose]();
+    this.#terms.delete(term);
+  }
+
+  /** Throws "not-found" for a term that there is not, "conflict" for the current one. */
+  checkOldTerm(term: number): void {
+    if (!this.#terms.has(term)) throw new HatchwayError("not-found", `there is no term ${term}`);
+    if (term !== this.current) return;
+    throw new HatchwayError("conflict", `term ${term} is the current one`, {
+      hint: "make another: hatchway key rotate",
+    });
+  }
+
+  /** All that opens the store, as text for a backup that is sealed at once; the caller wipes it. */
+  exportKeys(): Buffer {
+    const { storeId, current } = this;
+    const terms = this.#body.terms.map(({ term, created }) => ({ term, created, key: this.key(term) }));
+    return encodeKeyBackup({ storeId, root: this.#root, current, terms });
+  }
+
   [Symbol.dispose](): void {
-    for (const key of [...this.#terms.values(), this.nameKey, this.auditKey]) key[Symbol.dispose]();
+    for (const key of [...this.#terms.values(), this.nameKey, this.auditKey, this.#root]) key[Symbol.dispose]();
+  }
+
+  /** Writes what `change` makes of the file, one change at a time; then it holds. */
+  async #edit(change: (body: KeyringBody) => Promise<KeyringBody> | KeyringBody): Promise<void> {
+    await this.#edits.run("file", async () => {
+      const body = await change(this.#body);
+      await writeKeyring(this.#path, this.#root, body);
+      this.#body = body;
+    });
+  }
+
+  #openTerm(term: number, sealed: string): Key {
+    return new Key(open(this.#root, Buffer.from(sealed, "base64"), keyringPlace(this.storeId, `term ${term}`)));
   }
 }
 
-/** Makes a keyring with one term, and the key file where there is none yet. */
-export async function createKeyring(path: string, keyFile: string): Promise<Keyring> {
-  if ((await readPrivateFile(keyFile, 4096))?.fill(0) === undefined) {
-    using fresh = Key.random();
-    await writeDurably(keyFile, fresh.bytes);
-  }
+export function checkWayName(name: string): void {
+  if (WAY_NAME.test(name)) return;
+  throw new HatchwayError("invalid", `"${name.slice(0, 80)}" is not a way's name: 1 to 32 of a-z 0-9 -, no - first`);
+}
+
+/** Makes a keyring with one term and one way: the key file, made where there is none yet, unless another is given. */
+export async function createKeyring(
+  path: string,
+  sources: WaySources,
+  way: NewWay = { kind: "key-file" },
+  name: string = way.kind,
+): Promise<Keyring> {
   const storeId = randomBytes(16);
-  using root = Key.random();
-  using wayKey = await readKeyFile(keyFile, storeId);
-  const term = Key.random();
-  const file: Omit<KeyringFile, "mac"> = {
+  const root = Key.random();
+  using term = Key.random();
+  const body: KeyringBody = {
     format: 1,
     store: storeId.toString("hex"),
-    ways: [{ kind: "key-file", sealed: seal(wayKey, root.bytes, place(storeId, "way key-file")).toString("base64") }],
+    ways: [await sealWay(root, storeId, name, way, sources)],
     current: 1,
     terms: [
       {
         term: 1,
         created: new Date().toISOString(),
-        sealed: seal(root, term.bytes, place(storeId, "term 1")).toString("base64"),
+        sealed: seal(root, term.bytes, keyringPlace(storeId, "term 1")).toString("base64"),
       },
     ],
   };
-  const mac = macOf(root, storeId, file).toString("hex");
-  await writeDurably(path, Buffer.from(`${JSON.stringify({ ...file, mac }, undefined, 2)}\n`));
-  return new Keyring(storeId, root, new Map([[1, term]]), 1);
+  await writeKeyring(path, root, body);
+  return new Keyring(path, sources, root, body);
 }
 
-/** Undefined where there is no keyring. Throws "wrong-key" if the key file does not open it, "corrupt" if it was edited. */
-export async function openKeyring(path: string, keyFile: string): Promise<Keyring | undefined> {
-  const bytes = await readPrivateFile(path, 1_048_576);
-  if (!bytes) return undefined;
-  const file = parseKeyring(path, bytes);
-  const { mac, ...rest } = file;
-  const storeId = Buffer.from(file.store, "hex");
-  using wayKey = await readKeyFile(keyFile, storeId);
-  using root = openWay(path, keyFile, file, wayKey, storeId);
-  const expected = macOf(root, storeId, rest);
-  const said = Buffer.from(mac, "hex");
-  if (said.length !== expected.length || !timingSafeEqual(said, expected)) {
-    throw new HatchwayError("corrupt", `the keyring "${path}" was edited: its MAC does not hold`);
-  }
-  const terms = new Map<number, Key>();
-  for (const { term, sealed } of file.terms) {
-    terms.set(term, new Key(open(root, Buffer.from(sealed, "base64"), place(storeId, `term ${term}`))));
-  }
-  return new Keyring(storeId, root, terms, file.current);
+/** Writes the keyring of a backup, with one way to it. */
+export async function restoreKeyring(
+  path: string,
+  { storeId, root, current, terms }: KeyBackup,
+  sources: WaySources,
+  way: NewWay,
+  name: string,
+): Promise<Way> {
+  const stored = await sealWay(root, storeId, name, way, sources);
+  await writeKeyring(path, root, {
+    format: 1,
+    store: storeId.toString("hex"),
+    ways: [stored],
+    current,
+    terms: terms.map(({ term, created, key }) => ({
+      term,
+      created,
+      sealed: seal(root, key.bytes, keyringPlace(storeId, `term ${term}`)).toString("base64"),
+    })),
+  });
+  return describeWay(stored, sources.keyFile);
 }
 
-function openWay(path: string, keyFile: string, file: KeyringFile, wayKey: Key, storeId: Buffer): Key {
-  const way = file.ways.find(({ kind }) => kind === "key-file");
-  if (!way) throw new HatchwayError("corrupt", `the keyring "${path}" has no way by key file`);
+/**
+ * Undefined where there is no keyring. Throws "wrong-key" if no way leads to the root key now, "corrupt" if the file was
+ * edited.
+ */
+export async function openKeyring(path: string, sources: WaySources): Promise<Keyring | undefined> {
+  const file = await readKeyring(path);
+  if (!file) return undefined;
+  const root = await openRoot(path, file, sources);
   try {
-    return new Key(open(wayKey, Buffer.from(way.sealed, "base64"), place(storeId, "way key-file")));
-  } catch (cause) {
-    throw new HatchwayError("wrong-key", `the key file "${keyFile}" does not open the keyring "${path}"`, {
-      hint: "put back the key file that the store was made with",
-      cause,
-    });
+    checkMac(path, root, file);
+    return new Keyring(path, sources, root, file.body);
+  } catch (error) {
+    root[Symbol.dispose]();
+    throw error;
   }
 }
 
-async function readKeyFile(keyFile: string, storeId: Buffer): Promise<Key> {
-  const bytes = await readPrivateFile(keyFile, 4096);
-  if (!bytes) {
-    throw new HatchwayError("wrong-key", `there is no key file "${keyFile}", and the store is sealed by it`, {
-      hint: "put back the key file that the store was made with",
-    });
+/** By the first way that leads there. */
+async function openRoot(path: string, { body }: KeyringFile, sources: WaySources): Promise<Key> {
+  const storeId = Buffer.from(body.store, "hex");
+  const ways = body.ways.toSorted((a, b) => ORDER.indexOf(a.kind) - ORDER.indexOf(b.kind));
+  const problems: HatchwayError[] = [];
+  for (const way of ways) {
+    try {
+      return await openWay(storeId, way, sources);
+    } catch (error) {
+      problems.push(toHatchwayError(error));
+    }
   }
-  if (bytes.length !== KEY_SIZE) {
-    bytes.fill(0);
-    throw new HatchwayError("wrong-key", `the key file "${keyFile}" has ${bytes.length} bytes, not ${KEY_SIZE}`);
-  }
-  using key = new Key(bytes);
-  return derive(key, storeId, "way key-file");
-}
-
-function parseKeyring(path: string, bytes: Buffer): KeyringFile {
-  let file: unknown;
-  try {
-    file = JSON.parse(bytes.toString("utf8"));
-  } catch (cause) {
-    throw new HatchwayError("corrupt", `the keyring "${path}" is not JSON`, { cause });
-  }
-  if (!isObject(file) || typeof file["format"] !== "number") {
-    throw new HatchwayError("corrupt", `the keyring "${path}" does not begin as a keyring does`);
-  }
-  if (file["format"] !== 1) {
-    const problem = `the keyring "${path}" has format ${file["format"]}; this version reads format 1`;
-    throw new HatchwayError("unsupported", problem);
-  }
-  if (!isWhole(file)) throw new HatchwayError("corrupt", `the keyring "${path}" lacks a part`);
-  return file;
-}
-
-/** Whether each part has its type; what the parts say, the MAC and the seals show. */
-function isWhole(file: Record<string, unknown>): file is Record<string, unknown> & KeyringFile {
-  const { store, ways, current, terms, mac } = file;
-  return (
-    typeof store === "string" &&
-    /^[0-9a-f]{32}$/.test(store) &&
-    Array.isArray(ways) &&
-    ways.every((way) => isObject(way) && typeof way["kind"] === "string" && typeof way["sealed"] === "string") &&
-    Number.isSafeInteger(current) &&
-    Array.isArray(terms) &&
-    terms.every((term) => isObject(term) && Number.isSafeInteger(term["term"]) && typeof term["sealed"] === "string") &&
-    typeof mac === "string"
-  );
-}
-
-function isObject(json: unknown): json is Record<string, unknown> {
-  return typeof json === "object" && json !== null && !Array.isArray(json);
-}
-
-function derive(key: Key, storeId: Buffer, purpose: string): Key {
-  const derived = hkdfSync("sha256", key.bytes, storeId, `hatchway 1 ${purpose}`, KEY_SIZE);
-  const bytes = valueBuffer(KEY_SIZE);
-  const view = Buffer.from(derived);
-  view.copy(bytes);
-  view.fill(0);
-  return new Key(bytes);
-}
-
-function place(storeId: Buffer, what: string): Buffer {
-  return Buffer.concat([Buffer.from("hatchway 1 keyring\0"), storeId, Buffer.from(what)]);
-}
-
-function macOf(root: Key, storeId: Buffer, file: Omit<KeyringFile, "mac">): Buffer {
-  using key = derive(root, storeId, "keyring mac");
-  return createHmac("sha256", key.bytes).update(JSON.stringify(file)).digest();
+  const [first] = problems;
+  if (!first) throw new HatchwayError("corrupt", `the keyring "${path}" has no way to its keys`);
+  if (problems.length === 1) throw first;
+  const tried = ways.map(({ name }, at) => `${name} (${problems[at]?.message})`).join(", ");
+  throw new HatchwayError("wrong-key", `none of the ${ways.length} ways opens the keyring "${path}": ${tried}`, {
+    hint: "one of them is enough",
+    cause: first,
+  });
 }

@@ -7,14 +7,18 @@ import type { Policy } from "#vault/authorise";
 import { Bundles } from "#vault/bundles";
 import { Gate } from "#vault/gate";
 import { createKeyring, openKeyring } from "#vault/keyring";
+import { KeyOperations } from "#vault/keys";
 import { Ledgers } from "#vault/ledgers";
+import { Rewrap } from "#vault/rewrap";
+import { operationOf } from "#vault/roles";
 import { Rows } from "#vault/rows";
 import { Secrets } from "#vault/secrets";
+import { AuditTrail } from "#vault/trail";
 import { Vms } from "#vault/vms";
+import type { WaySources } from "#vault/ways";
 
-export interface VaultPlaces {
-  /** Absolute path of the key file: 32 bytes, 0600; made where there is no keyring yet. */
-  keyFile: string;
+/** Where the vault's files are, and what opens its keys; the key file is made where there is no keyring yet. */
+export interface VaultPlaces extends WaySources {
   /** Absolute path of the sealed keys. */
   keyring: string;
   /** Absolute path of the audit trail. */
@@ -27,9 +31,7 @@ export interface VaultPlaces {
  */
 export async function openVault(store: Store, places: VaultPlaces, policy: Policy): Promise<Vault> {
   await using opened = new AsyncDisposableStack();
-  const keyring = opened.use(
-    (await openKeyring(places.keyring, places.keyFile)) ?? (await firstKeyring(store, places)),
-  );
+  const keyring = opened.use((await openKeyring(places.keyring, places)) ?? (await firstKeyring(store, places)));
   const rows = new Rows(store, keyring);
   const anchor = await Gate.anchorOf(store, rows);
   const { audit, open, done } = await Audit.open(places.audit, keyring.auditKey, anchor);
@@ -41,9 +43,17 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
     });
   }
   // What was under way when the last process ended: the store knows whether it happened.
-  for (const { op, opId, caller, secret, vm } of open) {
+  for (const { op, opId, caller, secret, vm, way } of open) {
     const outcome = (await store.committed(opId)) === undefined ? "not-done" : "ok";
-    await audit.outcome({ op, opId, caller, outcome, ...(secret && { secret }), ...(vm && { vm }) });
+    await audit.outcome({
+      op,
+      opId,
+      caller,
+      outcome,
+      ...(secret && { secret }),
+      ...(vm && { vm }),
+      ...(way && { way }),
+    });
   }
   const gate = new Gate(store, rows, audit, policy);
   const ledgers = new Ledgers(gate, rows, await store.epoch());
@@ -54,12 +64,25 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
     if (event.kind === "reset" || gate.isUncertain) bundles.changedAll();
   });
 
+  const rewrap = new Rewrap(store, rows, keyring, gate);
+  await rewrap.resume();
+
   const whileOpen = opened.move();
   return {
+    allow: (caller, what, vm) => gate.read(caller, what, vm === undefined ? {} : { vm }, async () => undefined),
+    whoami: async (caller) => gate.scopes(caller),
+    can: async (caller, verb, subject) => {
+      const refused = gate.refusal(caller, operationOf(verb, subject), subject);
+      return refused ? { allowed: false, reason: refused.message } : { allowed: true };
+    },
+
     putSecret: (caller, name, how, change) => secrets.put(caller, name, how, change),
     removeSecret: (caller, name) => secrets.remove(caller, name),
     secret: (caller, name) => secrets.get(caller, name),
     secrets: (caller) => secrets.all(caller),
+    history: (caller, name) => secrets.history(caller, name),
+    rollbackSecret: async (caller, name, to) => (await secrets.rollback(caller, name, to)).secret,
+    renameSecret: (caller, from, to) => secrets.rename(caller, from, to),
     holders: (caller, name) => secrets.holders(caller, name),
 
     createVm: (caller, request) => vms.create(caller, request),
@@ -69,14 +92,15 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
     admit: (caller, what, name) => vms.admit(caller, what, name),
     attach: (caller, vm, grants) => vms.attach(caller, vm, grants),
     detach: (caller, vm, secret) => vms.detach(caller, vm, secret),
+    unpin: (caller, vm, secret) => vms.unpin(caller, vm, secret),
     grants: (caller, vm) => vms.grants(caller, vm),
 
     resolve: (caller, vmId) => {
       if (caller.kind === "vm") ledgers.contact(vmId);
       return bundles.resolve(caller, vmId);
     },
-    convergence: (caller, vmId) =>
-      gate.read(caller, "vm.read", { vmId }, async () => {
+    convergence: async (caller, vmId) =>
+      gate.read(caller, "vm.read", await bundles.subject(caller, vmId), async () => {
         await bundles.resolve(caller, vmId);
         return ledgers.convergence(vmId);
       }),
@@ -123,11 +147,15 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
       });
     },
 
+    keys: new KeyOperations(gate, keyring, rewrap),
+    trail: new AuditTrail(gate, rows, audit, keyring.auditKey),
+
     watch: (listener) => bundles.watch(listener),
     close: async () => {
       unwatch();
       whileOpen.defer(() => store.close());
       try {
+        await rewrap.stop();
         await gate.settle();
       } finally {
         await whileOpen.disposeAsync();
@@ -141,12 +169,13 @@ function guest(caller: Parameters<Vault["claim"]>[0]): { vmId: string } {
   return caller;
 }
 
-async function firstKeyring(store: Store, { keyring, keyFile }: VaultPlaces): ReturnType<typeof createKeyring> {
+async function firstKeyring(store: Store, places: VaultPlaces): ReturnType<typeof createKeyring> {
+  const { keyring, keyFile } = places;
   if ((await store.revision()) > 0) {
     throw new HatchwayError("corrupt", `there is no keyring "${keyring}", and the store is not empty`, {
       hint: "put back the keyring that the store was made with",
     });
   }
   for (const path of [keyring, keyFile]) await privateDirectory(path.slice(0, path.lastIndexOf("/")));
-  return createKeyring(keyring, keyFile);
+  return createKeyring(keyring, places);
 }

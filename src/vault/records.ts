@@ -3,12 +3,26 @@ import type { Grant } from "#grant";
 import type { Secret } from "#secret";
 import type { Alarm, Receipt, Vm } from "#vm";
 
-/** `secret:NAME` */
-export interface SecretRecord extends Secret {
+/** One version of a value. */
+export interface VersionRecord {
+  version: number;
+  size: number;
   /** When this version of the value came, in milliseconds since 1970. */
   valueAt: number;
   /** The value holds a NUL byte, so it cannot become an environment variable. */
   hasNul: boolean;
+}
+
+/** `secret:NAME` */
+export interface SecretRecord extends Secret, VersionRecord {
+  /** Older versions whose values are kept, newest first. */
+  history?: VersionRecord[];
+}
+
+/** `renamed:SECRET` */
+export interface RenamedRecord {
+  /** The secret's name now, for grants that still say an older one. */
+  name: string;
 }
 
 /** `vm:NAME` */
@@ -34,8 +48,8 @@ export interface LedgerRecord {
   counter: number;
   /** SHA-256 of the manifest at `counter`, its revision left empty; hex. */
   digest: string;
-  /** By secret id: its version at `counter`, and the counter at which that version came. */
-  entries: Record<string, { version: number; since: number }>;
+  /** By secret id: its version and name at `counter`, and the counter at which they came. */
+  entries: Record<string, { version: number; name?: string; since: number }>;
   /** The newest counter whose bundle left for this generation. */
   disclosed: number;
   /** SHA-256 of the key that claimed this generation; hex. */

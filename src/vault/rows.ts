@@ -1,7 +1,9 @@
 // The vault's rows, as the store sees them: a key without meaning and sealed bytes.
 //
 //   head                    audit anchor                       record, written with every mutation
+//   rewrap                  whether a rewrap is under way      record
 //   secret:NAME             name, version, delivery …          record
+//   renamed:SECRET          its name now, once it was renamed  record; for grants that say an older one
 //   value:SECRET:VERSION    one version's bytes                value
 //   vm:NAME                 name, runner, how to start …       record
 //   grants:VM               all that a VM was given            record
@@ -12,14 +14,16 @@
 // name, so that a store tells no names and yet finds one. VERSION is eight hex digits.
 //
 // Associated data of each: "hatchway 1 row" NUL | store id 16 | key | NUL | version, u64 big-endian. A record's version
-// is the store's count of its writes; a value never changes, and `head` is written blindly: both say 0.
+// is the store's count of its writes; what a value holds never changes, `head` and `rewrap` are written blindly: they say 0.
 import { createHmac, randomBytes } from "node:crypto";
 import type { Row, Store } from "#store";
-import { openRecord, openValue, sealRecord, sealValue } from "#vault/envelope";
+import { isValue, openRecord, openValue, rewrapValue, sealRecord, sealValue } from "#vault/envelope";
 import type { Keyring } from "#vault/keyring";
 
 const ROW = Buffer.from("hatchway 1 row\0");
 const PAGE = 1_000;
+/** Written whatever was there, by who knows their newest content: their place says version 0. */
+export const BLIND_ROWS: ReadonlySet<string> = new Set(["head", "rewrap"]);
 
 /** A record as it was read, with what is needed to write it again. */
 export interface Stored<T> {
@@ -50,6 +54,10 @@ export class Rows {
 
   vmKey(name: string): string {
     return `vm:${this.#blind("vm", name)}`;
+  }
+
+  static renamedKey(secretId: string): string {
+    return `renamed:${secretId}`;
   }
 
   static valueKey(secretId: string, version: number): string {
@@ -118,6 +126,14 @@ export class Rows {
   putValue(secretId: string, version: number, value: Uint8Array): Put {
     const key = Rows.valueKey(secretId, version);
     return { key, version: 1, bytes: sealValue(this.#keyring, value, this.#place(key, 0)) };
+  }
+
+  /** The same row under the current term, to be written over `row`. Throws "corrupt". */
+  resealed({ key, version, bytes }: Row): Put {
+    const next = version + 1;
+    if (isValue(bytes)) return { key, version: next, bytes: rewrapValue(this.#keyring, bytes, this.#place(key, 0)) };
+    const plain = openRecord(this.#keyring, bytes, this.#place(key, version));
+    return { key, version: next, bytes: sealRecord(this.#keyring, plain, this.#place(key, next)) };
   }
 
   #seal(key: string, record: unknown, version: number): Buffer {

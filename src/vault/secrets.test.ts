@@ -1,7 +1,7 @@
 import { describe, test } from "vitest";
 import { defaultDelivery, type DeliveryChange } from "#secret";
 import { Faults } from "#store/memory";
-import { admin, refusal, TestVault } from "#test/kit/vault";
+import { admin, guest, refusal, TestVault } from "#test/kit/vault";
 
 const value = Buffer.from("v");
 
@@ -229,4 +229,19 @@ test("the store and its keys tell neither names nor values", async ({ expect }) 
   const { rows } = await made.store.list("", { limit: 1000 });
   expect(rows.length).toBeGreaterThan(5);
   for (const { key, bytes } of rows) expect(`${key} ${bytes.toString("latin1")}`).not.toContain("very");
+});
+
+test("what people say of a secret changes no bundle", async ({ expect }) => {
+  await using made = await TestVault.open();
+  await made.set("db", "v");
+  const { id } = await made.vm("web", "db");
+  const revision = async (): Promise<string> => (await made.vault.resolve(guest(id), id)).manifest.revision;
+  const before = await revision();
+  const about = { description: "the database", labels: { team: "web" } };
+  const { secret } = await made.vault.putSecret(admin, "db", "update", { about });
+  expect(secret).toMatchObject({ ...about, version: 1 });
+  expect(await made.vault.secrets(admin)).toEqual([secret]);
+  expect(await revision()).toBe(before);
+  const wrong = { about: { labels: { "a b": "" } } };
+  expect(await refusal(made.vault.putSecret(admin, "db", "update", wrong))).toBe("invalid");
 });

@@ -1,17 +1,23 @@
 import type { Caller } from "#caller";
 import { HatchwayError } from "#error";
-import { mergeDelivery } from "#grant";
-import { MAX_VALUE_SIZE, secretNameProblem } from "#protocol/names";
-import { defaultDelivery, type Delivery, type Secret } from "#secret";
+import type { Secret, SecretVersion } from "#secret";
 import type { SecretChange, SecretPut } from "#vault";
 import type { Bundles } from "#vault/bundles";
-import { checkDelivery } from "#vault/delivery";
-import type { Gate } from "#vault/gate";
-import type { GrantsRecord, HolderRecord, SecretRecord } from "#vault/records";
+import type { Subject } from "#vault/authorise";
+import type { Gate, Writes } from "#vault/gate";
+import type { GrantsRecord, HolderRecord, RenamedRecord, SecretRecord } from "#vault/records";
 import { Rows, type Stored } from "#vault/rows";
+import { checkSecretName, checkSize, nextRecord, unknownSecret, versionsOf, withoutInner } from "#vault/secret-record";
 
-/** Versions of a value that are kept, the newest included: who is being served an older one gets it whole. */
-const KEPT_VERSIONS = 10;
+/** Rows of values that go with the commit that removes their secret; more are removed after it. */
+const TOGETHER = 100;
+
+/** A VM whose grants have a secret. */
+interface Holder {
+  vmName: string;
+  /** The version that it keeps, if it keeps one. */
+  pin?: number;
+}
 
 /** What the vault does with secrets as such. */
 export class Secrets {
@@ -28,25 +34,74 @@ export class Secrets {
   async put(caller: Caller, name: string, how: "create" | "update" | "set", change: SecretChange): Promise<SecretPut> {
     checkSecretName(name);
     checkSize(name, change.value);
-    return this.#gate.mutate(caller, `secret.${how}`, { secret: name }, async (commit) => {
-      const key = this.#rows.secretKey(name);
-      const stored = await this.#rows.get<SecretRecord>(key);
+    // A default goes to VMs of any name.
+    const subject = { secret: name, ...(change.about?.default === true && { everyVm: true }) };
+    return this.#gate.mutate(caller, `secret.${how}`, subject, async (commit) => {
+      const stored = await this.#rows.get<SecretRecord>(this.#rows.secretKey(name));
       if (stored && how === "create") {
         throw new HatchwayError("exists", `secret "${name}" exists already`, {
           hint: `change it with: hatchway secret update ${name}`,
         });
       }
       if (!stored && how === "update") throw unknownSecret(name);
-      const record = nextRecord(name, stored?.record, change);
-      checkDelivery(record, record.delivery);
-      const holders = stored ? await this.#holders(record.id) : new Map<string, string>();
-      for (const vmId of holders.keys()) await this.#bundles.checkWith(vmId, record);
-      const put = [this.#rows.put(key, record, stored)];
-      if (change.value) put.push(this.#rows.putValue(record.id, record.version, change.value));
-      await commit({ put, delete: await this.#outdated(record, change.value !== undefined) });
-      if (stored) await this.#announce(record.id);
-      return { result: { secret: withoutInner(record), created: !stored }, subject: { version: record.version } };
+      return this.#write(commit, name, stored, change);
     });
+  }
+
+  /** Makes a new version of the value that version `to` has; of the one before the newest, where that is undefined. */
+  async rollback(caller: Caller, name: string, to: number | undefined): Promise<SecretPut> {
+    checkSecretName(name);
+    return this.#gate.mutate(caller, "secret.rollback", { secret: name }, async (commit) => {
+      const stored = await this.find(name);
+      const { id } = stored.record;
+      const version = earlierVersion(stored.record, to);
+      const value = await this.#rows.value(id, version);
+      if (!value) throw new HatchwayError("corrupt", `version ${version} of secret "${name}" is not in the store`);
+      try {
+        return await this.#write(commit, name, stored, { value });
+      } finally {
+        value.fill(0);
+      }
+    });
+  }
+
+  /**
+   * Gives the secret another name; its id, versions and grants stay. A VM that has it keeps the file where it is: a path
+   * that followed from the old name is written down.
+   */
+  async rename(caller: Caller, from: string, to: string): Promise<{ secret: Secret; vms: string[] }> {
+    checkSecretName(from);
+    checkSecretName(to);
+    const done = await this.#gate.mutate(
+      caller,
+      "secret.rename",
+      { secret: from, secrets: [from, to] },
+      async (commit) => {
+        const stored = await this.find(from);
+        const key = this.#rows.secretKey(to);
+        if (await this.#rows.get(key)) throw new HatchwayError("exists", `secret "${to}" exists already`);
+        const { record: before } = stored;
+        const holders = await this.#holders(before.id);
+        const delivery = holders.size > 0 ? { path: from, ...before.delivery } : before.delivery;
+        const record = { ...before, name: to, delivery, modifiedAt: Date.now() };
+        const renamedKey = Rows.renamedKey(before.id);
+        const renamed = await this.#rows.get<RenamedRecord>(renamedKey);
+        const put = [this.#rows.put(key, record), this.#rows.put<RenamedRecord>(renamedKey, { name: to }, renamed)];
+        await commit({ put, delete: [{ key: stored.key, version: stored.version }] });
+        const told = await this.#announce(record.id);
+        return {
+          result: { secret: withoutInner(record), holders: told },
+          subject: { secret: to, version: record.version },
+        };
+      },
+    );
+    // The grants are found by the row of the new name; that they say it themselves spares the way by that row.
+    for (const vmId of done.holders.keys()) {
+      await this.#changeGrants(vmId, (grants) =>
+        grants.map((grant) => (grant.secretId === done.secret.id ? { ...grant, secretName: to } : grant)),
+      );
+    }
+    return { secret: done.secret, vms: this.#visible(caller, done.holders) };
   }
 
   async remove(caller: Caller, name: string): Promise<{ vms: string[] }> {
@@ -54,13 +109,16 @@ export class Secrets {
     const gone = await this.#gate.mutate(caller, "secret.remove", { secret: name }, async (commit) => {
       const stored = await this.find(name);
       const { id, version } = stored.record;
-      const values = await this.#rows.keys(`value:${id}:`);
-      await commit({ delete: [stored, ...values].map(({ key, version: written }) => ({ key, version: written })) });
-      return { result: { id, holders: await this.#announce(id) }, subject: { version } };
+      const rest = [...(await this.#rows.keys(Rows.renamedKey(id))), ...(await this.#rows.keys(`value:${id}:`))];
+      const rows = [stored, ...rest].map(({ key, version: written }) => ({ key, version: written }));
+      await commit({ delete: rows.slice(0, TOGETHER) });
+      const holders = await this.#announce(id);
+      return { result: { id, holders, left: rows.slice(TOGETHER) }, subject: { version } };
     });
     // No grant of it is honoured any more; this is tidying.
+    while (gone.left.length > 0) await this.#gate.keep({ delete: gone.left.splice(0, TOGETHER) });
     for (const vmId of gone.holders.keys()) await this.#forgetGrant(gone.id, vmId);
-    return { vms: [...gone.holders.values()].toSorted() };
+    return { vms: this.#visible(caller, gone.holders) };
   }
 
   async get(caller: Caller, name: string): Promise<Secret> {
@@ -73,7 +131,8 @@ export class Secrets {
   async all(caller: Caller): Promise<Secret[]> {
     return this.#gate.read(caller, "secret.list", {}, async () => {
       const records = (await this.#rows.list<SecretRecord>("secret:")).map(({ record }) => withoutInner(record));
-      return records.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+      const his = records.filter(({ name }) => this.#gate.may(caller, "secret.read", { secret: name }));
+      return his.toSorted((a, b) => (a.name < b.name ? -1 : 1));
     });
   }
 
@@ -81,8 +140,28 @@ export class Secrets {
     checkSecretName(name);
     return this.#gate.read(caller, "secret.read", { secret: name }, async () => {
       const { record } = await this.find(name);
-      return [...(await this.#holders(record.id)).values()].toSorted();
+      return this.#visible(caller, await this.#holders(record.id));
     });
+  }
+
+  /** The versions whose values are kept, newest first. */
+  async history(caller: Caller, name: string): Promise<SecretVersion[]> {
+    checkSecretName(name);
+    return this.#gate.read(caller, "secret.read", { secret: name }, async () => {
+      const { record } = await this.find(name);
+      const holders = await this.#holders(record.id);
+      return versionsOf(record).map(({ version, size, valueAt }) => {
+        const pinning = new Map([...holders].filter(([, { pin }]) => pin === version));
+        const pinnedBy = this.#visible(caller, pinning);
+        return { version, size, at: valueAt, current: version === record.version, pinnedBy };
+      });
+    });
+  }
+
+  /** The names of the VMs that `caller` may see, sorted. */
+  #visible(caller: Caller, holders: ReadonlyMap<string, Holder>): string[] {
+    const names = [...holders.values()].map(({ vmName }) => vmName);
+    return names.filter((vm) => this.#gate.may(caller, "vm.read", { vm })).toSorted();
   }
 
   /** Throws "not-found", with the hint that ix gives too. */
@@ -92,15 +171,34 @@ export class Secrets {
     return stored;
   }
 
-  /** VM ids with their names, of the VMs whose grants have it. */
-  async #holders(secretId: string): Promise<Map<string, string>> {
+  async #write(
+    commit: (writes: Writes) => Promise<void>,
+    name: string,
+    stored: Stored<SecretRecord> | undefined,
+    change: SecretChange,
+  ): Promise<{ result: SecretPut; subject: Subject }> {
+    const holders = stored ? await this.#holders(stored.record.id) : new Map<string, Holder>();
+    const pins = [...holders.values()].map(({ pin }) => pin).filter((pin) => pin !== undefined);
+    const { record, dropped } = nextRecord(name, stored?.record, change, new Set(pins));
+    for (const vmId of holders.keys()) await this.#bundles.checkWith(vmId, record);
+    const put = [this.#rows.put(this.#rows.secretKey(name), record, stored)];
+    if (change.value) put.push(this.#rows.putValue(record.id, record.version, change.value));
+    const values = await Promise.all(dropped.map((version) => this.#rows.keys(Rows.valueKey(record.id, version))));
+    await commit({ put, delete: values.flat().map(({ key, version }) => ({ key, version })) });
+    if (stored) await this.#announce(record.id);
+    return { result: { secret: withoutInner(record), created: !stored }, subject: { version: record.version } };
+  }
+
+  /** By VM id. */
+  async #holders(secretId: string): Promise<Map<string, Holder>> {
     const rows = await this.#rows.list<HolderRecord>(`holder:${secretId}:`);
     const vmIds = rows.map(({ key }) => key.slice(key.lastIndexOf(":") + 1));
     const grants = await this.#rows.getAll<GrantsRecord>(vmIds.map((vmId) => `grants:${vmId}`));
-    const holders = new Map<string, string>();
+    const holders = new Map<string, Holder>();
     vmIds.forEach((vmId, at) => {
       const record = grants[at]?.record;
-      if (record?.grants.some((grant) => grant.secretId === secretId)) holders.set(vmId, record.vmName);
+      const grant = record?.grants.find((candidate) => candidate.secretId === secretId);
+      if (record && grant) holders.set(vmId, { vmName: record.vmName, ...(grant.pin && { pin: grant.pin }) });
     });
     return holders;
   }
@@ -109,7 +207,7 @@ export class Secrets {
    * Tells those who have the secret that it changed, and says who they are. They are looked up once the change is made:
    * a VM that was given the secret meanwhile may have been told of the version before.
    */
-  async #announce(secretId: string): Promise<Map<string, string>> {
+  async #announce(secretId: string): Promise<Map<string, Holder>> {
     try {
       const holders = await this.#holders(secretId);
       this.#bundles.changed([...holders.keys()]);
@@ -120,70 +218,42 @@ export class Secrets {
     }
   }
 
-  async #outdated(record: SecretRecord, newValue: boolean): Promise<{ key: string; version: number }[]> {
-    const oldest = record.version - KEPT_VERSIONS;
-    if (!newValue || oldest < 1) return [];
-    const rows = await this.#rows.keys(Rows.valueKey(record.id, oldest));
-    return rows.map(({ key, version }) => ({ key, version }));
+  /** Takes the grant of a removed secret out of a VM's record. */
+  async #forgetGrant(secretId: string, vmId: string): Promise<void> {
+    await this.#changeGrants(
+      vmId,
+      (grants) => grants.filter((grant) => grant.secretId !== secretId),
+      `holder:${secretId}:${vmId}`,
+    );
   }
 
-  /** Takes the grant of a removed secret out of a VM's record, whatever else changes it meanwhile. */
-  async #forgetGrant(secretId: string, vmId: string): Promise<void> {
+  /** Changes a VM's grants, whatever else changes them meanwhile, and deletes the row of `outdated`. */
+  async #changeGrants(
+    vmId: string,
+    change: (grants: GrantsRecord["grants"]) => GrantsRecord["grants"],
+    outdated?: string,
+  ): Promise<void> {
     await this.#gate.retry(async () => {
       const stored = await this.#rows.get<GrantsRecord>(`grants:${vmId}`);
-      const holder = await this.#rows.get<HolderRecord>(`holder:${secretId}:${vmId}`);
-      const left = stored?.record.grants.filter((grant) => grant.secretId !== secretId);
+      const row = outdated === undefined ? undefined : await this.#rows.get(outdated);
+      const grants = stored && change(stored.record.grants);
       await this.#gate.keep({
-        ...(stored && left && { put: [this.#rows.put(stored.key, { ...stored.record, grants: left }, stored)] }),
-        ...(holder && { delete: [{ key: holder.key, version: holder.version }] }),
+        ...(stored && grants && { put: [this.#rows.put(stored.key, { ...stored.record, grants }, stored)] }),
+        ...(row && { delete: [{ key: row.key, version: row.version }] }),
       });
     });
   }
 }
 
-function nextRecord(name: string, before: SecretRecord | undefined, change: SecretChange): SecretRecord {
-  const now = Date.now();
-  const delivery: Delivery = mergeDelivery(before?.delivery ?? defaultDelivery, change.delivery ?? {});
-  if (!change.value) {
-    if (!before) {
-      throw new HatchwayError("invalid", `secret "${name}" has no value yet`, { hint: "give it one on stdin" });
-    }
-    return { ...before, delivery, modifiedAt: now };
-  }
-  return {
-    id: before?.id ?? Rows.newId(),
-    name,
-    version: (before?.version ?? 0) + 1,
-    size: change.value.length,
-    valueAt: now,
-    hasNul: change.value.includes(0),
-    delivery,
-    createdAt: before?.createdAt ?? now,
-    modifiedAt: now,
-  };
-}
-
-/** What may be seen of a record outside the vault. */
-export function withoutInner({ id, name, version, size, delivery, createdAt, modifiedAt }: SecretRecord): Secret {
-  return { id, name, version, size, delivery, createdAt, modifiedAt };
-}
-
-export function checkSecretName(name: string): void {
-  const problem = secretNameProblem(name);
-  if (problem !== undefined) throw new HatchwayError("invalid", `"${name.slice(0, 120)}" ${problem}`);
-}
-
-function checkSize(name: string, value: Buffer | undefined): void {
-  if (value && value.length > MAX_VALUE_SIZE) {
-    throw new HatchwayError(
-      "too-large",
-      `the value of secret "${name}" has ${value.length} bytes, more than ${MAX_VALUE_SIZE} (1 MiB)`,
-    );
-  }
-}
-
-export function unknownSecret(name: string): HatchwayError {
-  return new HatchwayError("not-found", `there is no secret "${name}"`, {
-    hint: `set it with: hatchway secret set ${name}`,
+/** `to`, or the newest before the current one. Throws unless it is kept and not current. */
+function earlierVersion(record: SecretRecord, to: number | undefined): number {
+  const { name } = record;
+  const kept = versionsOf(record).slice(1);
+  if (to === record.version) throw new HatchwayError("invalid", `version ${to} of secret "${name}" is the current one`);
+  const found = to === undefined ? kept[0] : kept.find(({ version }) => version === to);
+  if (found) return found.version;
+  const which = to === undefined ? "no earlier version" : `no version ${to}`;
+  throw new HatchwayError("not-found", `${which} of secret "${name}" is kept`, {
+    hint: `see those that are with: hatchway secret history ${name}`,
   });
 }

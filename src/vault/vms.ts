@@ -2,21 +2,24 @@ import type { Caller } from "#caller";
 import { HatchwayError } from "#error";
 import { mergeDelivery, type Grant, type GrantRequest } from "#grant";
 import { vmNameProblem } from "#protocol/names";
-import type { Secret } from "#secret";
-import type { VmRequest } from "#vault";
+import type { Given, VmRequest } from "#vault";
 import type { Runner, Vm } from "#vm";
 import type { Policy } from "#vault/authorise";
 import type { Bundles } from "#vault/bundles";
-import { checkDelivery, manifestEntry } from "#vault/delivery";
+import { checkDelivery } from "#vault/delivery";
 import type { Gate } from "#vault/gate";
 import { Ledgers } from "#vault/ledgers";
 import { Mutex } from "#mutex";
 import type { GrantsRecord, HolderRecord, SecretRecord, VmRecord } from "#vault/records";
 import { Rows, type Put, type Stored } from "#vault/rows";
-import { checkSecretName, withoutInner, type Secrets } from "#vault/secrets";
+import { atVersion, checkSecretName, withoutInner } from "#vault/secret-record";
+import type { Secrets } from "#vault/secrets";
 
 /** Rows that go along with the commit that makes an operation visible; more are written before it. */
 const TOGETHER = 100;
+
+/** Secrets that one change pins, at most: each adds an expectation to the commit. */
+const MAX_PINS = 20;
 
 /** What the vault does with VMs and with what they were given. */
 export class Vms {
@@ -43,27 +46,42 @@ export class Vms {
     return this.#creating.run("", () => this.#create(caller, request));
   }
 
-  async #create(caller: Caller, { name, runner, launch, grants: requests, all }: VmRequest): Promise<Vm> {
-    const asked = namesOf(requests.map(({ secret }) => secret));
-    return this.#gate.mutate(caller, "vm.create", { vm: name, ...asked }, async (commit) => {
-      if (await this.#rows.get(this.#rows.vmKey(name))) {
-        throw new HatchwayError("exists", `vm "${name}" exists already`, {
-          hint: `remove it with: hatchway vm remove ${name}`,
+  async #create(caller: Caller, request: VmRequest): Promise<Vm> {
+    const { name, group, runner, launch } = request;
+    const secrets = request.grants.map(({ secret }) => secret);
+    const origin = { runner: runner.uid, ...(group !== undefined && { group }) };
+    return this.#gate.mutate(
+      caller,
+      "vm.create",
+      { vm: name, ...namesOf(secrets), secrets, ...origin },
+      async (commit) => {
+        if (await this.#rows.get(this.#rows.vmKey(name))) {
+          throw new HatchwayError("exists", `vm "${name}" exists already`, {
+            hint: `remove it with: hatchway vm remove ${name}`,
+          });
+        }
+        await this.#checkRunner(name, runner);
+        const vm: Vm = {
+          id: Rows.newId(),
+          name,
+          runner,
+          createdAt: Date.now(),
+          ...(launch && { launch }),
+          ...(group !== undefined && { group }),
+        };
+        const { grants, expect } = await this.#grant(name, [], await this.#requested(caller, request));
+        await commit({
+          expect,
+          put: [
+            this.#rows.put<VmRecord>(this.#rows.vmKey(name), vm),
+            this.#rows.put<GrantsRecord>(`grants:${vm.id}`, { vmName: name, grants }),
+            this.#rows.put(Ledgers.key(vm.id), Ledgers.initial(name)),
+            ...(await this.#holders(vm, grants)),
+          ],
         });
-      }
-      await this.#checkRunner(name, runner);
-      const vm: Vm = { id: Rows.newId(), name, runner, createdAt: Date.now(), ...(launch && { launch }) };
-      const grants = await this.#grant(name, [], all === true ? await this.#everything() : requests);
-      await commit({
-        put: [
-          this.#rows.put<VmRecord>(this.#rows.vmKey(name), vm),
-          this.#rows.put<GrantsRecord>(`grants:${vm.id}`, { vmName: name, grants }),
-          this.#rows.put(Ledgers.key(vm.id), Ledgers.initial(name)),
-          ...(await this.#holders(vm, grants)),
-        ],
-      });
-      return { result: vm, subject: namesOf(grants.map(({ secretName }) => secretName)) };
-    });
+        return { result: vm, subject: namesOf(grants.map(({ secretName }) => secretName)) };
+      },
+    );
   }
 
   async remove(caller: Caller, name: string): Promise<void> {
@@ -94,7 +112,8 @@ export class Vms {
   async all(caller: Caller): Promise<Vm[]> {
     return this.#gate.read(caller, "vm.list", {}, async () => {
       const records = (await this.#rows.list<VmRecord>("vm:")).map(({ record }) => record);
-      return records.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+      const his = records.filter(({ name }) => this.#gate.may(caller, "vm.read", { vm: name }));
+      return his.toSorted((a, b) => (a.name < b.name ? -1 : 1));
     });
   }
 
@@ -110,13 +129,13 @@ export class Vms {
   async attach(caller: Caller, name: string, requests: readonly GrantRequest[]): Promise<Grant[]> {
     checkVmName(name);
     for (const { secret } of requests) checkSecretName(secret);
-    const asked = namesOf(requests.map(({ secret }) => secret));
-    return this.#gate.mutate(caller, "grant.attach", { vm: name, ...asked }, async (commit) => {
+    const secrets = requests.map(({ secret }) => secret);
+    return this.#gate.mutate(caller, "grant.attach", { vm: name, ...namesOf(secrets), secrets }, async (commit) => {
       const vm = (await this.find(name)).record;
       const stored = await this.#grantsOf(vm);
-      const grants = await this.#grant(name, stored.record.grants, requests);
+      const { grants, expect } = await this.#grant(name, stored.record.grants, requests);
       const put = [this.#rows.put(stored.key, { vmName: name, grants }, stored), ...(await this.#holders(vm, grants))];
-      await commit({ put });
+      await commit({ expect, put });
       this.#bundles.changed([vm.id]);
       return { result: grants.filter(({ secretName }) => requests.some(({ secret }) => secret === secretName)) };
     });
@@ -128,8 +147,7 @@ export class Vms {
     await this.#gate.mutate(caller, "grant.detach", { vm: name, secret }, async (commit) => {
       const vm = (await this.find(name)).record;
       const stored = await this.#grantsOf(vm);
-      const grant = stored.record.grants.find(({ secretName }) => secretName === secret);
-      if (!grant) throw new HatchwayError("not-found", `secret "${secret}" is not attached to vm "${name}"`);
+      const grant = await this.#grantIn(stored, secret);
       const grants = stored.record.grants.filter((other) => other !== grant);
       const holder = await this.#rows.get<HolderRecord>(holderKey(grant.secretId, vm.id));
       await commit({
@@ -141,15 +159,40 @@ export class Vms {
     });
   }
 
-  async grants(caller: Caller, name: string): Promise<{ grant: Grant; secret: Secret }[]> {
+  async unpin(caller: Caller, name: string, secret: string): Promise<void> {
+    checkVmName(name);
+    checkSecretName(secret);
+    await this.#gate.mutate(caller, "grant.unpin", { vm: name, secret }, async (commit) => {
+      const vm = (await this.find(name)).record;
+      const stored = await this.#grantsOf(vm);
+      const grant = await this.#grantIn(stored, secret);
+      if (grant.pin === undefined) {
+        throw new HatchwayError("invalid", `vm "${name}" has no pinned version of secret "${secret}"`);
+      }
+      const { pin: version, ...unpinned } = grant;
+      const grants = stored.record.grants.map((other) => (other === grant ? unpinned : other));
+      const given = await this.#bundles.secretsOf(grants);
+      given.secrets.forEach((now, at) =>
+        checkDelivery(now, mergeDelivery(now.delivery, given.grants[at]?.change ?? {})),
+      );
+      this.#bundles.check(name, given.entries);
+      await commit({ put: [this.#rows.put(stored.key, { vmName: name, grants }, stored)] });
+      this.#bundles.changed([vm.id]);
+      return { result: undefined, subject: { version } };
+    });
+  }
+
+  async grants(caller: Caller, name: string): Promise<Given[]> {
     const vm = await this.get(caller, name);
     return this.#gate.read(caller, "grant.list", { vm: name, vmId: vm.id }, async () => {
       const { record } = await this.#grantsOf(vm);
-      const sorted = record.grants.toSorted((a, b) => (a.secretName < b.secretName ? -1 : 1));
-      const { secrets } = await this.#bundles.secretsOf(sorted);
-      return secrets.flatMap((secret) => {
-        const grant = sorted.find(({ secretId }) => secretId === secret.id);
-        return grant ? [{ grant, secret: withoutInner(secret) }] : [];
+      const { grants, secrets, newest } = await this.#bundles.secretsOf(record.grants);
+      return grants.flatMap((grant, at) => {
+        const secret = secrets[at];
+        if (!secret) return [];
+        const seen =
+          caller.kind === "runner" || this.#gate.may(caller, "grant.list", { vm: name, secret: secret.name });
+        return seen ? [{ grant, secret: withoutInner(secret), newest: newest[at] ?? secret.version }] : [];
       });
     });
   }
@@ -161,32 +204,61 @@ export class Vms {
     return stored;
   }
 
-  /** `before` with `requests` added or changed, checked as a whole. */
-  async #grant(vmName: string, before: readonly Grant[], requests: readonly GrantRequest[]): Promise<Grant[]> {
-    const grants = new Map(before.map((grant) => [grant.secretName, grant]));
+  /** `before` with `requests` added or changed, checked as a whole; and the rows that must not change meanwhile. */
+  async #grant(
+    vmName: string,
+    before: readonly Grant[],
+    requests: readonly GrantRequest[],
+  ): Promise<{ grants: Grant[]; expect: { key: string; version: number }[] }> {
+    const grants = new Map(before.map((grant) => [grant.secretId, grant]));
     const asked = new Set<string>();
-    for (const { secret: name, change } of requests) {
+    const expect: { key: string; version: number }[] = [];
+    for (const { secret: name, change, pin } of requests) {
       if (asked.has(name)) throw new HatchwayError("invalid", `secret "${name}" is asked for twice`);
       asked.add(name);
-      const secret: SecretRecord = (await this.#secrets.find(name)).record;
-      const old = grants.get(name);
-      const attachedAt = old?.secretId === secret.id ? old.attachedAt : Date.now();
-      checkDelivery(secret, mergeDelivery(secret.delivery, change));
-      grants.set(name, { secretId: secret.id, secretName: name, change, attachedAt });
+      const { key, version, record: secret } = await this.#secrets.find(name);
+      const old = grants.get(secret.id);
+      const pinned = pin === true ? secret.version : old?.pin;
+      if (pin === true) expect.push({ key, version });
+      checkDelivery(atVersion(secret, pinned), mergeDelivery(secret.delivery, change));
+      const attachedAt = old?.attachedAt ?? Date.now();
+      grants.set(secret.id, {
+        secretId: secret.id,
+        secretName: name,
+        change,
+        ...(pinned !== undefined && { pin: pinned }),
+        attachedAt,
+      });
+    }
+    if (expect.length > MAX_PINS) {
+      throw new HatchwayError("invalid", `${expect.length} secrets are to be pinned: at most ${MAX_PINS} at once`);
     }
     const all = [...grants.values()];
-    const { secrets } = await this.#bundles.secretsOf(all);
-    const entries = secrets.flatMap((secret) => {
-      const grant = all.find(({ secretId }) => secretId === secret.id);
-      return grant ? [manifestEntry(secret, grant)] : [];
-    });
-    this.#bundles.check(vmName, entries);
-    return all;
+    this.#bundles.check(vmName, (await this.#bundles.secretsOf(all)).entries);
+    return { grants: all, expect };
   }
 
-  async #everything(): Promise<GrantRequest[]> {
+  /** What a new VM is to get: what was asked for, and of all secrets, or of the defaults, what `caller` may attach. */
+  async #requested(caller: Caller, request: VmRequest): Promise<readonly GrantRequest[]> {
+    const { name: vm, grants, all, defaults } = request;
+    if (all !== true && defaults !== true) return grants;
+    const asked = new Set(grants.map(({ secret }) => secret));
     const stored = await this.#rows.list<SecretRecord>("secret:");
-    return stored.map(({ record }) => ({ secret: record.name, change: {} }));
+    const more = stored.filter(
+      ({ record: { name, default: isDefault } }) =>
+        !asked.has(name) &&
+        (all === true || isDefault === true) &&
+        this.#gate.may(caller, "grant.attach", { vm, secret: name }),
+    );
+    return [...grants, ...more.map(({ record }) => ({ secret: record.name, change: {} }))];
+  }
+
+  /** The grant of a secret that has this name now. */
+  async #grantIn({ record }: Stored<GrantsRecord>, secret: string): Promise<Grant> {
+    const stored = await this.#rows.get<SecretRecord>(this.#rows.secretKey(secret));
+    const grant = stored && record.grants.find(({ secretId }) => secretId === stored.record.id);
+    if (grant) return grant;
+    throw new HatchwayError("not-found", `secret "${secret}" is not attached to vm "${record.vmName}"`);
   }
 
   /** The index rows that `grants` still lack; those that one commit does not hold are written at once. */

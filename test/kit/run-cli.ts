@@ -19,6 +19,9 @@ export interface Conditions {
   serve?: Serve;
 }
 
+const noOffline = (): never => {
+  throw new Error("this test does nothing on files");
+};
 const noDaemon: Serve = () => Promise.reject(new Error("this test serves nothing"));
 
 export async function runCli(argv: readonly string[], conditions: Conditions = {}): Promise<Outcome> {
@@ -26,7 +29,7 @@ export async function runCli(argv: readonly string[], conditions: Conditions = {
   const stdout = Object.assign(new PassThrough(), { isTTY: isTerminal, columns: 80 });
   const stderr = Object.assign(new PassThrough(), { isTTY: isTerminal, columns: 80 });
   const input = typeof stdin === "string" || Buffer.isBuffer(stdin) ? Readable.from([Buffer.from(stdin)]) : stdin;
-  const code = await main(argv, { stdin: input, stdout, stderr, env: { HOME: "/nowhere", ...env } }, serve);
+  const code = await main(argv, { stdin: input, stdout, stderr, env: { HOME: "/nowhere", ...env } }, serve, noOffline);
   return { code, stdout: textOf(stdout), stderr: textOf(stderr) };
 }
 

@@ -31,6 +31,7 @@ beforeEach(async () => {
     attachDefault: "defaults",
     // Of these, only what needs no machine is asked here; the daemon's own tests ask for the rest.
     machines: undefined as never,
+    hostGroups: undefined as never,
     status: undefined as never,
   });
   server = serveApi(api, unixCaller, write).listen(path);

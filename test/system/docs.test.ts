@@ -2,8 +2,8 @@
 import { describe, it } from "vitest";
 import { Desk, mismatch, readTranscript } from "#test/kit/documents";
 
-describe("docs/operations.md", () => {
-  const { steps } = readTranscript("docs/operations.md");
+describe.each(["docs/operations.md", "docs/secrets.md"])("%s", (path) => {
+  const { steps } = readTranscript(path);
 
   it("shows commands that do what it shows", async ({ expect }) => {
     await using desk = new Desk();

@@ -1,0 +1,29 @@
+// What is done on the files themselves, by this process: before there is a daemon, or where there can't be one.
+import type { TrailBody, WayBody, WayQuery } from "#api";
+
+/** Which state: a mode's own folders, or others. */
+export interface StatePlace {
+  mode: "system" | "session";
+  /** Absolute; the mode's own when absent. */
+  stateDirectory?: string;
+}
+
+/** All throw HatchwayError. */
+export interface Offline {
+  /** Checks a whole trail, all its files; `file`: absolute, the state's own when absent. */
+  verifyAudit(place: StatePlace, file: string | undefined): Promise<TrailBody>;
+  /** Makes the keyring of a store that is not there yet. Throws "exists". `secret` stays the caller's to wipe. */
+  initKeys(place: StatePlace, name: string, way: WayQuery, secret: Buffer): Promise<{ keyring: string; way: WayBody }>;
+  /** Makes the keyring again from a backup that `identity` opens; both absolute paths. Throws "exists". */
+  restoreKeys(
+    place: StatePlace,
+    backup: string,
+    identity: string,
+    name: string,
+    way: WayQuery,
+    secret: Buffer,
+  ): Promise<{ keyring: string; way: WayBody }>;
+}
+
+/** Loaded when it is needed, since it brings the vault's code. */
+export type LoadOffline = () => Promise<Offline>;

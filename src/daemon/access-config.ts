@@ -1,0 +1,71 @@
+// The settings that say who gets in, by which address, and what he may do there.
+import type { TokenFile } from "#admin/tokens";
+import { addressProblem, parseAddress, type ListenAddress } from "#daemon/listen";
+import type { Setting } from "#daemon/settings";
+import { vmNameProblem } from "#protocol/names";
+import { ROLES, type Holder, type RoleGrant } from "#role";
+
+export function readToken(id: string, setting: Setting): TokenFile {
+  const problem = vmNameProblem(id);
+  if (problem !== undefined) throw setting.wrong("is not a token's name: 1 to 63 of A-Z a-z 0-9 . _ -");
+  return { id, path: setting.text(pathProblem) };
+}
+
+const PATTERN = /^[A-Za-z0-9._*-]{1,100}$/;
+
+/** A role, the one who has it, and over what. */
+export function readRole(setting: Setting, tokens: readonly TokenFile[]): RoleGrant {
+  const { role, secrets, vms, ...who } = setting.fields("role", "secrets", "vms", "uid", "gid", "token", "certificate");
+  if (!role) throw setting.wrong(`has no role: ${ROLES.join(", ")}`);
+  return {
+    role: role.word(...ROLES),
+    holder: readHolder(setting, who, tokens),
+    secrets: readPattern(secrets),
+    vms: readPattern(vms),
+  };
+}
+
+function readPattern(setting: Setting | undefined): string {
+  if (!setting) return "*";
+  return setting.text((text) => (PATTERN.test(text) ? undefined : "is not a pattern: A-Z a-z 0-9 . _ - and *"));
+}
+
+function readHolder(
+  setting: Setting,
+  who: Partial<Record<"uid" | "gid" | "token" | "certificate", Setting>>,
+  tokens: readonly TokenFile[],
+): Holder {
+  if (Object.keys(who).length !== 1) throw setting.wrong("is of one uid, gid, token or certificate");
+  const { uid, gid, token, certificate } = who;
+  if (uid) return { kind: "uid", uid: uid.integer(0, 4_294_967_294) };
+  if (gid) return { kind: "gid", gid: gid.integer(0, 4_294_967_294) };
+  if (token) {
+    const id = token.text((text) => (tokens.some((one) => one.id === text) ? undefined : "is not among the tokens"));
+    return { kind: "token", id };
+  }
+  return { kind: "certificate", name: certificate?.text() ?? "" };
+}
+
+/** An address alone, or with the files of TLS. */
+export function readListen(setting: Setting, hasTokens: boolean): ListenAddress {
+  const said = setting.isText ? { address: setting } : setting.fields("address", "certificate", "key", "clients");
+  const { address, certificate, key, clients } = said;
+  const at = parseAddress(address?.text() ?? "");
+  if (!at) throw (address ?? setting).wrong('is not an address and a port, such as "127.0.0.1:8080"');
+  if ((certificate === undefined) !== (key === undefined)) throw setting.wrong("has one of certificate and key");
+  if (clients && !certificate) throw clients.wrong("is of TLS, which needs a certificate and key");
+  const tls = certificate &&
+    key && {
+      certificate: certificate.text(pathProblem),
+      key: key.text(pathProblem),
+      ...(clients && { clients: clients.text(pathProblem) }),
+    };
+  const listen = { ...at, ...(tls && { tls }) };
+  const problem = addressProblem(listen, hasTokens);
+  if (problem !== undefined) throw setting.wrong(problem);
+  return listen;
+}
+
+export function pathProblem(text: string): string | undefined {
+  return text.startsWith("/") ? undefined : "is not an absolute path";
+}

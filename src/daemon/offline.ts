@@ -1,0 +1,94 @@
+// What is done on a state's files without a daemon: the other side of src/cli/offline.ts.
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { HatchwayError } from "#error";
+import { placesOf, waySources, type StatePlace } from "#daemon/places";
+import { errnoText, privateDirectory, readPrivateFile } from "#host/files";
+import { newWay, type Way, type WayParts } from "#keys";
+import { verifyTrail } from "#vault/audit-chain";
+import { segmentsOf } from "#vault/audit-files";
+import { ageOpen } from "#vault/age";
+import { decodeKeyBackup } from "#vault/key-backup";
+import { checkWayName, createKeyring, openKeyring, restoreKeyring } from "#vault/keyring";
+import type { TrailSummary } from "#trail";
+
+/** Makes the keyring of a store that is not there yet. */
+export async function initKeys(
+  place: StatePlace,
+  name: string,
+  parts: WayParts,
+  secret: Buffer,
+): Promise<{ keyring: string; way: Way }> {
+  const places = placesOf(place);
+  const path = join(places.state, "keyring.json");
+  for (const file of [path, join(places.state, "store.db")]) {
+    if (existsSync(file)) {
+      throw new HatchwayError("exists", `there is "${file}" already`, {
+        hint: "add a way to its keys with: hatchway key add-way",
+      });
+    }
+  }
+  checkWayName(name);
+  const sources = waySources(places);
+  for (const file of [path, sources.keyFile]) await privateDirectory(dirname(file));
+  using keyring = await createKeyring(path, sources, newWay(parts, secret), name);
+  const [way] = keyring.ways;
+  if (!way) throw new HatchwayError("internal", "a keyring was made without a way");
+  return { keyring: path, way };
+}
+
+/** Makes the keyring again from a backup, with one way to it. */
+export async function restoreKeys(
+  place: StatePlace,
+  backup: string,
+  identity: string,
+  name: string,
+  parts: WayParts,
+  secret: Buffer,
+): Promise<{ keyring: string; way: Way }> {
+  const places = placesOf(place);
+  const path = join(places.state, "keyring.json");
+  if (existsSync(path)) {
+    throw new HatchwayError("exists", `there is a keyring "${path}" already`, {
+      hint: "move it away if it is not the one that you want",
+    });
+  }
+  checkWayName(name);
+  const [sealed, opener] = await Promise.all([readBackup(backup), readPrivateFile(identity, 65_536)]);
+  if (!opener) throw new HatchwayError("invalid", `there is no age identity "${identity}"`);
+  const text = await ageOpen(identity, opener, sealed);
+  opener.fill(0);
+  const keys = decodeKeyBackup(text);
+  text.fill(0);
+  try {
+    const sources = waySources(places);
+    for (const file of [path, sources.keyFile]) await privateDirectory(dirname(file));
+    return { keyring: path, way: await restoreKeyring(path, keys, sources, newWay(parts, secret), name) };
+  } finally {
+    for (const { bytes } of [keys.root, ...keys.terms.map(({ key }) => key)]) bytes.fill(0);
+  }
+}
+
+async function readBackup(path: string): Promise<Buffer> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    throw new HatchwayError("invalid", `cannot read "${path}": ${errnoText(cause)}`, { cause });
+  }
+}
+
+/** Checks a whole trail; `file` is that of the state when absent. */
+export async function verifyAudit(place: StatePlace, file: string | undefined): Promise<TrailSummary> {
+  const places = placesOf(place);
+  const path = join(places.state, "keyring.json");
+  using keyring = await openKeyring(path, waySources(places));
+  if (!keyring) {
+    throw new HatchwayError("not-found", `there is no keyring "${path}", so the trail cannot be checked`, {
+      hint: "name the state folder with: --state",
+    });
+  }
+  // Awaited here: the keys are wiped when this returns.
+  const trail = file ?? join(places.state, "audit.jsonl");
+  return await verifyTrail(trail, await segmentsOf(trail), keyring.auditKey);
+}
