@@ -65,8 +65,6 @@ export function scopesOf(grants: readonly RoleGrant[], caller: Caller): Scope[] 
 
 /** Whether the scopes allow an operation on all that it is about: for each secret one that covers it with the VM. */
 export function permit(scopes: readonly Scope[], caller: Caller, operation: Operation, subject: Subject): boolean {
-  // A VM whose name is not known is in nobody's pattern.
-  if (subject.vmId !== undefined && subject.vm === undefined) return false;
   const secrets = subject.secrets ?? (subject.secret === undefined ? [] : [subject.secret]);
   const about = secrets.length === 0 ? [undefined] : secrets;
   return about.every((secret) => scopes.some((scope) => covers(scope, caller, operation, { ...subject, secret })));
@@ -79,10 +77,11 @@ function covers(
   {
     secret,
     vm,
+    vmId,
     runner,
     group,
     everyVm,
-  }: Pick<Subject, "vm" | "runner" | "group" | "everyVm"> & { secret: string | undefined },
+  }: Pick<Subject, "vm" | "vmId" | "runner" | "group" | "everyVm"> & { secret: string | undefined },
 ): boolean {
   const { role, secrets, vms } = scope;
   if (role === "admin" && secrets === "*" && vms === "*") return true;
@@ -90,6 +89,8 @@ function covers(
   if (role !== "admin" && !allowed[role].has(operation)) return false;
   if (secret !== undefined && !matches(secrets, secret)) return false;
   if (vm !== undefined && !matches(vms, vm)) return false;
+  // A VM whose name is not known, since it is gone, is in no pattern but that of all.
+  if (vm === undefined && vmId !== undefined && vms !== "*") return false;
   if (everyVm === true && vms !== "*") return false;
   // A VM reads its disk and kernel as its runner: one of another user would show that user's files.
   if (operation !== "vm.create" || runner === undefined || group !== undefined) return true;
