@@ -29,8 +29,8 @@ export interface MachinesParts {
   log: { write(line: string): void; report(error: unknown): void };
 }
 
-/** Lines of the console that a failed start shows: a panic of Linux, its first line included. */
-const LAST_LINES = 30;
+/** Lines of the console that a failed start shows: one whole panic of Linux, its first line and registers included. */
+const LAST_LINES = 60;
 
 /** The VMs of this host: for each an endpoint, and a process if Hatchway started it. */
 export class HostMachines implements Machines {
