@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { BundleTar } from "#bundle/tar";
 import { HatchwayError } from "#error";
 import { parseClaim, parseReceipt } from "#guest/messages";
-import type { Asked, Parts } from "#guest/routes";
+import type { Asked, Parts } from "#guest/request";
 import { encodeManifest } from "#protocol/manifest";
 
 /** Seconds that a request may wait for a change, at most. */

@@ -1,34 +1,8 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
-import type { GuestIdentity } from "#channel";
-import type { Caller } from "#caller";
-import type { Delivery } from "#delivery";
+import type { IncomingMessage } from "node:http";
 import { HatchwayError } from "#error";
 import { claim, getBundle, getManifest, getSecret, receive } from "#guest/handlers";
+import type { Asked, GuestRequest, Parts } from "#guest/request";
 import type { Vault } from "#vault";
-
-export interface Parts {
-  vault: Vault;
-  delivery: Delivery;
-  /** For the log: something that is not the guest's fault. */
-  report(error: unknown): void;
-}
-
-export interface GuestRequest {
-  identity: GuestIdentity;
-  request: IncomingMessage;
-  response: ServerResponse;
-  /** Aborted when the guest has gone away. */
-  gone: AbortSignal;
-}
-
-/** A request that is routed: by whom, and the part of its path or query that the route names. */
-export interface Asked extends GuestRequest {
-  caller: Caller & { kind: "vm" };
-  /** `NAME` or `REV` of the path; "" where the route has none. */
-  name: string;
-  /** Behind `?`; "" when there is none. */
-  query: string;
-}
 
 type Handler = (parts: Parts, asked: Asked) => Promise<void>;
 

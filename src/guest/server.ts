@@ -3,7 +3,8 @@ import type { Duplex } from "node:stream";
 import type { GuestIdentity } from "#channel";
 import { HatchwayError, httpStatus, toHatchwayError } from "#error";
 import { OneAtATime } from "#pipelining";
-import { route, type GuestRequest, type Parts } from "#guest/routes";
+import type { GuestRequest, Parts } from "#guest/request";
+import { route } from "#guest/routes";
 
 /** Connections of one VM at a time, at most. */
 const MAX_CONNECTIONS = 32;
