@@ -10,10 +10,10 @@ export class Followers {
   }
 
   /**
-   * What `before` gives, and then what is published, until `signal` is aborted. What is published while `before` is under
-   * way may be in both: nothing is missing at the seam.
+   * What `before` gives, and then what is published, until `signal` is aborted. What is published counts from when
+   * `before` calls `begin`, at the latest from when it ends: so it decides what stands at the seam.
    */
-  async *follow(before: () => Promise<string>, signal: AbortSignal): AsyncGenerator<string> {
+  async *follow(before: (begin: () => void) => Promise<string>, signal: AbortSignal): AsyncGenerator<string> {
     let waiting = "";
     let wake: (() => void) | undefined;
     const read = (text: string): void => {
@@ -22,10 +22,14 @@ export class Followers {
       wake?.();
     };
     const abort = (): void => wake?.();
+    const begin = (): void => {
+      this.#readers.add(read);
+    };
     signal.addEventListener("abort", abort);
-    this.#readers.add(read);
     try {
-      yield await before();
+      const earlier = await before(begin);
+      begin();
+      yield earlier;
       while (!signal.aborted) {
         if (waiting === "") {
           const { promise, resolve } = Promise.withResolvers<void>();

@@ -1,5 +1,6 @@
 import { open, rename, type FileHandle } from "node:fs/promises";
 import { HatchwayError, toHatchwayError } from "#error";
+import { Followers } from "#followers";
 import { isErrno } from "#host/files";
 import { stripControl } from "#printable";
 
@@ -10,7 +11,7 @@ const MAX_SIZE = 1_048_576;
 export class DaemonLog {
   readonly #path: string;
   readonly #echo: boolean;
-  readonly #followers = new Set<(line: string) => void>();
+  readonly #followers = new Followers();
   #writing: Promise<void> = Promise.resolve();
 
   constructor(path: string, echo: boolean) {
@@ -50,40 +51,20 @@ export class DaemonLog {
   }
 
   /** The last lines, and then those that come until `signal` is aborted. */
-  async *follow(lines: number, signal: AbortSignal): AsyncIterable<string> {
-    const queue: string[] = [];
-    let wake: (() => void) | undefined;
-    const follower = (line: string): void => {
-      queue.push(line);
-      wake?.();
-    };
-    const abort = (): void => wake?.();
-    signal.addEventListener("abort", abort);
-    try {
+  follow(lines: number, signal: AbortSignal): AsyncIterable<string> {
+    return this.#followers.follow((begin) => {
       // Between two lines, so that none is missed and none is there twice.
       const before = this.#writing.then(async () => {
         const text = await this.#read(lines);
-        this.#followers.add(follower);
+        begin();
         return text;
       });
       this.#writing = before.then(
         () => undefined,
         () => undefined,
       );
-      yield await before;
-      while (!signal.aborted) {
-        const line = queue.shift();
-        if (line !== undefined) yield line;
-        else {
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-          });
-        }
-      }
-    } finally {
-      this.#followers.delete(follower);
-      signal.removeEventListener("abort", abort);
-    }
+      return before;
+    }, signal);
   }
 
   async close(): Promise<void> {
@@ -93,7 +74,7 @@ export class DaemonLog {
   /** A follower has no line before the file has it. */
   async #tell(line: string): Promise<void> {
     await this.#append(line);
-    for (const follower of this.#followers) follower(line);
+    this.#followers.publish(line);
   }
 
   async #append(line: string): Promise<void> {

@@ -75,7 +75,8 @@ export class ConsoleLog {
 
   /** The last `count` lines, and then what the guest writes until `signal` is aborted; all without control characters. */
   follow(count: number, signal: AbortSignal): AsyncIterable<string> {
-    return this.#followers.follow(async () => {
+    return this.#followers.follow(async (begin) => {
+      begin();
       const lines = await this.tail(count);
       return lines.map((line) => `${line}\n`).join("");
     }, signal);
