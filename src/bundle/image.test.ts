@@ -4,6 +4,8 @@ import { encodeBundle, IMAGE_FORMATS } from "#bundle/image";
 import { IsoImage } from "#bundle/iso9660";
 import { SquashfsImage } from "#bundle/squashfs";
 import { imageTree, type ImageFile, type ImageTree } from "#bundle/tree";
+import { goodCases } from "#test/kit/bundle-cases";
+import { caseBundle } from "#test/kit/case-bundle";
 import { guest, refusal, TestVault } from "#test/kit/vault";
 
 function tree(...files: { path: string; size: number }[]): ImageTree {
@@ -61,6 +63,11 @@ test("a label that the format has no room for, or that could be misread, is refu
   expect(() => new ErofsImage(tree(), "L".repeat(16))).toThrow("1 to 15 of");
   expect(() => new IsoImage(tree(), "L".repeat(33))).toThrow("1 to 32 of");
   expect(() => new ErofsImage(tree(), "a b")).toThrow('"a b" is not a label');
+  const [empty] = goodCases();
+  if (!empty) throw new Error("there are vectors");
+  expect(() => encodeBundle(caseBundle(empty), "squashfs", "X")).toThrow(
+    'squashfs has no label, so that it cannot be "X"',
+  );
 });
 
 test("uids and gids that one image has no room for are refused", ({ expect }) => {

@@ -1,5 +1,6 @@
 import type { Bundle } from "#bundle";
 import { ErofsImage } from "#bundle/erofs";
+import { HatchwayError } from "#error";
 import { IsoImage } from "#bundle/iso9660";
 import { SquashfsImage } from "#bundle/squashfs";
 import { BundleTar, type Sink } from "#bundle/tar";
@@ -22,16 +23,24 @@ interface Image {
   writeTo(open: OpenFile, sink: Sink): Promise<void>;
 }
 
-const images: Record<Exclude<ImageFormat, "tar">, (tree: ImageTree) => Image> = {
-  erofs: (tree) => new ErofsImage(tree),
+const images: Record<Exclude<ImageFormat, "tar">, (tree: ImageTree, label: string | undefined) => Image> = {
+  erofs: (tree, label) => new ErofsImage(tree, label),
   squashfs: (tree) => new SquashfsImage(tree),
-  iso: (tree) => new IsoImage(tree),
+  iso: (tree, label) => new IsoImage(tree, label),
 };
 
-/** Throws HatchwayError "too-large". The same bundle gives the same bytes. */
-export function encodeBundle(bundle: Bundle, format: ImageFormat): Encoding {
+/**
+ * The same bundle gives the same bytes. Throws HatchwayError "too-large", or "invalid" for a label that the format has no
+ * room for.
+ */
+export function encodeBundle(bundle: Bundle, format: ImageFormat, label?: string): Encoding {
+  if (label !== undefined && (format === "tar" || format === "squashfs")) {
+    throw new HatchwayError("invalid", `${format} has no label, so that it cannot be "${label}"`, {
+      hint: "a guest finds a disk without a label by its serial",
+    });
+  }
   if (format === "tar") return new BundleTar(bundle, bundle.manifest.entries);
   const { tree, disclose } = bundleFiles(bundle);
-  const image = images[format](tree);
+  const image = images[format](tree, label);
   return { size: image.size, writeTo: async (sink) => image.writeTo(await disclose(), sink) };
 }
