@@ -105,6 +105,7 @@ export async function openVault(
       if (caller.kind === "vm") ledgers.contact(vmId);
       return bundles.resolve(caller, vmId);
     },
+    export: async (caller, name) => bundles.export(caller, (await vms.get(caller, name)).id),
     convergence: async (caller, vmId) =>
       gate.read(caller, "vm.read", await bundles.subject(caller, vmId), async () => {
         await bundles.resolve(caller, vmId);
