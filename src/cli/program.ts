@@ -9,6 +9,7 @@ import { addCompletionCommand } from "./completion-commands.ts";
 import { addDaemonCommands, type Serve } from "./daemon-commands.ts";
 import { addSecretCommands } from "./secret-commands.ts";
 import { addKeyCommands } from "./key-commands.ts";
+import { addPkiCommands } from "./pki-commands.ts";
 import type { LoadOffline } from "./offline.ts";
 import { makeStyle } from "./style.ts";
 import { addVmCommands } from "./vm-commands.ts";
@@ -37,6 +38,7 @@ export function makeProgram(run: Run, serve: Serve, offline: LoadOffline): Comma
   addVmCommands(run, program);
   program.commandsGroup("Access:");
   addAccessCommands(run, program);
+  addPkiCommands(run, program);
   program.commandsGroup("The daemon:");
   addDaemonCommands(run, program, serve);
   addKeyCommands(run, program, offline);
