@@ -79,7 +79,8 @@ Environment:
   HATCHWAY_URI           the daemon to talk to, where -c does not say it
   HATCHWAY_TOKEN_FILE    for http:// and https://: the private file with the bearer token
   HATCHWAY_CERT_FILE, HATCHWAY_KEY_FILE, HATCHWAY_CA_FILE
-                         for https://: the client's certificate and key, the server's authority
+                         for https://: the client's certificate, its key (if it is not in that
+                         file), the server's authority
   XDG_RUNTIME_DIR, XDG_STATE_HOME, XDG_CONFIG_HOME
                          where a session daemon has its socket, state, configuration
   NO_COLOR               no colours
