@@ -2,7 +2,7 @@ import { chmod, lchown, mkdir, readFile, rm } from "node:fs/promises";
 import type { Server } from "node:http";
 import type { Server as TlsServer } from "node:https";
 import { once } from "node:events";
-import { connect, type AddressInfo } from "node:net";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { adminApp } from "#admin/app";
 import { serveApi, unixCaller } from "#admin/serve";
@@ -11,7 +11,8 @@ import type { StatusBody } from "#api";
 import type { Caller } from "#caller";
 import { readConfig } from "#daemon/config";
 import { NumberedGroups } from "#daemon/host-groups";
-import { listenNetwork, showAddress, type ListenAddress } from "#daemon/listen";
+import type { ListenAddress } from "#daemon/listen";
+import { Network } from "#daemon/network";
 import { waySources } from "#daemon/places";
 import { DaemonLog } from "#daemon/log";
 import { HostMachines } from "#daemon/machines";
@@ -50,6 +51,7 @@ export interface DaemonOptions {
 export class Daemon {
   readonly #closers: (() => Promise<void> | void)[] = [];
   readonly log: DaemonLog;
+  #network: Network | undefined;
 
   private constructor(log: DaemonLog) {
     this.log = log;
@@ -69,6 +71,11 @@ export class Daemon {
       await daemon.close();
       throw error;
     }
+  }
+
+  /** Reads again the files of tokens, certificates and revocation lists; the log has what came of it. */
+  async reload(): Promise<void> {
+    await this.#network?.reload();
   }
 
   /** Finishes what is under way and lets go of everything; running VMs go on. */
@@ -121,18 +128,19 @@ export class Daemon {
     const admin = serveApi(app, unixCaller, (line) => log.write(line));
     await listenAdmin(admin, mode, places.socket);
     this.#closers.push(() => closeAdmin(admin));
-    const servers = await listenNetwork({
+    const network = await Network.listen({
       api: app,
       vault,
       addresses: [...config.listen, ...listen],
       tokens: [...config.tokens, ...tokens],
       report: (line) => log.write(line),
     });
-    for (const server of servers) {
+    this.#network = network;
+    for (const { server, address } of network.listeners) {
       this.#closers.push(() => closeAdmin(server));
-      const { address, port } = server.address() as AddressInfo;
-      log.write(`hatchway serves on ${showAddress(address, port)}`);
+      log.write(`hatchway serves on ${address}`);
     }
+    this.#closers.push(() => network[Symbol.dispose]());
     log.write(`hatchway ${VERSION} serves ${mode} on ${places.socket}, pid ${process.pid}`);
   }
 }
