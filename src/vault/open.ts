@@ -17,6 +17,11 @@ import { AuditTrail } from "#vault/trail";
 import { Vms } from "#vault/vms";
 import type { WaySources } from "#vault/ways";
 
+export interface VaultOptions {
+  /** A read's line of the audit is synced before the value leaves; else it is written before, and synced soon after. */
+  durableReads?: boolean;
+}
+
 /** Where the vault's files are, and what opens its keys; the key file is made where there is no keyring yet. */
 export interface VaultPlaces extends WaySources {
   /** Absolute path of the sealed keys. */
@@ -29,7 +34,12 @@ export interface VaultPlaces extends WaySources {
  * Opens the vault over `store`, which it then owns. Throws "wrong-key", "corrupt", "forbidden" or "unavailable" before
  * anything could be served.
  */
-export async function openVault(store: Store, places: VaultPlaces, policy: Policy): Promise<Vault> {
+export async function openVault(
+  store: Store,
+  places: VaultPlaces,
+  policy: Policy,
+  { durableReads = false }: VaultOptions = {},
+): Promise<Vault> {
   await using opened = new AsyncDisposableStack();
   const keyring = opened.use((await openKeyring(places.keyring, places)) ?? (await firstKeyring(store, places)));
   const rows = new Rows(store, keyring);
@@ -55,7 +65,7 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
       ...(way && { way }),
     });
   }
-  const gate = new Gate(store, rows, audit, policy);
+  const gate = new Gate(store, rows, audit, policy, durableReads);
   const ledgers = new Ledgers(gate, rows, await store.epoch());
   const bundles = new Bundles(gate, rows, ledgers);
   const secrets = new Secrets(gate, rows, bundles);
