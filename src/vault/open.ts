@@ -156,6 +156,7 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
       whileOpen.defer(() => store.close());
       try {
         await rewrap.stop();
+        await gate.over();
         await gate.settle();
       } finally {
         await whileOpen.disposeAsync();
