@@ -39,48 +39,44 @@ async function told(path: string, bytes: Buffer): Promise<number[]> {
   return Array.from(text.matchAll(/HTTP\/1\.1 ([0-9]{3}) /g), ([, status]) => Number(status));
 }
 
-describe("HTTP that is nearly right", () => {
-  test.for(["admin", "runner", "guest"])(
-    "leaves the daemon whole at the %s socket",
-    { timeout: FUZZ_TIMEOUT },
-    async (name, { expect }) => {
-      await using daemon = await TestDaemon.open();
-      await daemon.secret("other", "another's");
-      const { control_socket } = await daemon.vm("a", RUNNER_A, "other");
-      const vsock = join(daemon.directory("a"), "vsock_5107");
-      const guest = await GuestConnection.open(vsock);
-      onTestFinished(() => guest.close());
-      await guest.ask("POST /v1/claim", {}, JSON.stringify({ key: KEY }));
-      const authorization = `Hatchway ${KEY}`;
-      const at = { admin: daemon.places.socket, runner: control_socket, guest: vsock }[name] ?? "";
-      const surface: Surface = {
-        name,
-        at: { path: at },
-        head: `host: x\\r\\nauthorization: ${authorization}\\r\\n`,
-        ...(name === "guest"
-          ? { get: "/v1/manifest", one: "/v1/secrets/other", post: "/v1/receipts/x" }
-          : { get: "/secrets", one: "/secrets/db", post: "/secrets" }),
-      };
-      const seeds = rawCases()
-        .map((one) => requestOf(one, surface).bytes)
-        .filter((bytes) => bytes.length < 20_000);
-      const read = async (input: Buffer): Promise<void> => {
-        const statuses = await told(at, input);
-        if (statuses.some((status) => status >= 500)) throw new Error(`answered ${statuses.join(", ")}`);
-      };
-      const count = await fuzz({
-        name: `HTTP at the ${name} socket`,
-        seeds,
-        words: [...WORDS, ...MORE],
-        inputs: 200,
-        read,
-      });
-      expect(count).toBeGreaterThan(0);
-      expect((await guest.ask("GET /v1/secrets/other", { authorization }))?.body.toString()).toBe("another's");
-      expect(daemon.fatal).toBeUndefined();
-      expect(await daemon.log()).not.toContain("internal");
-    },
-  );
+describe.for(["admin", "runner", "guest"])("HTTP at the %s socket", (name) => {
+  test("that is nearly right leaves the daemon whole", { timeout: FUZZ_TIMEOUT }, async ({ expect }) => {
+    await using daemon = await TestDaemon.open();
+    await daemon.secret("other", "another's");
+    const { control_socket } = await daemon.vm("a", RUNNER_A, "other");
+    const vsock = join(daemon.directory("a"), "vsock_5107");
+    const guest = await GuestConnection.open(vsock);
+    onTestFinished(() => guest.close());
+    await guest.ask("POST /v1/claim", {}, JSON.stringify({ key: KEY }));
+    const authorization = `Hatchway ${KEY}`;
+    const at = { admin: daemon.places.socket, runner: control_socket, guest: vsock }[name] ?? "";
+    const surface: Surface = {
+      name,
+      at: { path: at },
+      head: `host: x\\r\\nauthorization: ${authorization}\\r\\n`,
+      ...(name === "guest"
+        ? { get: "/v1/manifest", one: "/v1/secrets/other", post: "/v1/receipts/x" }
+        : { get: "/secrets", one: "/secrets/db", post: "/secrets" }),
+    };
+    const seeds = rawCases()
+      .map((one) => requestOf(one, surface).bytes)
+      .filter((bytes) => bytes.length < 20_000);
+    const read = async (input: Buffer): Promise<void> => {
+      const statuses = await told(at, input);
+      if (statuses.some((status) => status >= 500)) throw new Error(`answered ${statuses.join(", ")}`);
+    };
+    const count = await fuzz({
+      name: `HTTP at the ${name} socket`,
+      seeds,
+      words: [...WORDS, ...MORE],
+      inputs: 200,
+      read,
+    });
+    expect(count).toBeGreaterThan(0);
+    expect((await guest.ask("GET /v1/secrets/other", { authorization }))?.body.toString()).toBe("another's");
+    expect(daemon.fatal).toBeUndefined();
+    expect(await daemon.log()).not.toContain("internal");
+  });
 });
 
 test(
