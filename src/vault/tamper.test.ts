@@ -135,7 +135,7 @@ async function faults(before: Map<string, string>, ...edits: [string, Row | unde
 /** Positions of a row's bytes to edit. */
 function positions({ length }: Buffer): number[] {
   const all = Array.from({ length }, (_, at) => at);
-  return EVERY ? all : all.filter((at) => at < 9 || at >= length - 1 || at % 31 === 0);
+  return EVERY ? all : all.filter((at) => [0, 3, 4, 7, 8, length - 1].includes(at) || at % 41 === 0);
 }
 
 describe("a row of the store", () => {
