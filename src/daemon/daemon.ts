@@ -33,6 +33,8 @@ import { isSynced } from "#vm";
 export interface DaemonOptions {
   mode: "system" | "session";
   places: Places;
+  /** It is of a process that has other work, and stays that process's: its umask is left alone. */
+  isEmbedded?: boolean;
   /** Write the log to stderr as well. */
   echo: boolean;
   /** Asks for the passphrase where no other way leads to the keys. */
@@ -60,7 +62,7 @@ export class Daemon {
   /** Resolves once it serves; throws HatchwayError, with nothing left open, if it cannot. */
   static async start(options: DaemonOptions): Promise<Daemon> {
     // Whatever this process or a VMM of its makes is for its user alone, unless it says otherwise.
-    process.umask(0o077);
+    if (options.isEmbedded !== true) process.umask(0o077);
     const { state } = options.places;
     await privateDirectory(state);
     const daemon = new Daemon(new DaemonLog(join(state, "daemon.log"), options.echo));
@@ -86,6 +88,7 @@ export class Daemon {
 
   async #open(options: DaemonOptions): Promise<void> {
     const { mode, places, onFatal, listen = [], tokens = [] } = options;
+    const kind = options.isEmbedded === true ? "embedded" : mode;
     const { log } = this;
     const config = await readConfig(places.config);
     checkSocketPath(places.socket, "choose a shorter XDG_RUNTIME_DIR");
@@ -93,7 +96,7 @@ export class Daemon {
     const vault = await openVaultOver(store, options, config.roles);
     this.#closers.push(() => vault.close());
 
-    const self: Caller = { kind: "embedded", uid: ownUid(), purpose: `${mode} daemon` };
+    const self: Caller = { kind: "embedded", uid: ownUid(), purpose: `${kind} daemon` };
     const delivery = new Delivery(vault);
     this.#closers.push(() => delivery.close());
     const guests = new GuestServer({ vault, delivery, report: (error) => log.report(error) });
@@ -123,7 +126,7 @@ export class Daemon {
     });
     const startedAt = new Date().toISOString();
     const status = (caller: Caller): Promise<StatusBody> =>
-      statusOf({ mode, places, startedAt, store, vault, machines, caller });
+      statusOf({ kind, places, startedAt, store, vault, machines, caller });
     const app = adminApp({ vault, machines, hostGroups, status, log, attachDefault: config.attach });
     const admin = serveApi(app, unixCaller, (line) => log.write(line));
     await listenAdmin(admin, mode, places.socket);
@@ -141,7 +144,7 @@ export class Daemon {
       log.write(`hatchway serves on ${address}`);
     }
     this.#closers.push(() => network[Symbol.dispose]());
-    log.write(`hatchway ${VERSION} serves ${mode} on ${places.socket}, pid ${process.pid}`);
+    log.write(`hatchway ${VERSION} serves ${kind} on ${places.socket}, pid ${process.pid}`);
   }
 }
 
@@ -216,7 +219,7 @@ async function closeAdmin(admin: Server | TlsServer): Promise<void> {
 }
 
 interface StatusParts {
-  mode: "system" | "session";
+  kind: StatusBody["mode"];
   places: Places;
   startedAt: string;
   store: Store;
@@ -226,12 +229,12 @@ interface StatusParts {
 }
 
 async function statusOf(parts: StatusParts): Promise<StatusBody> {
-  const { mode, places, startedAt, store, vault, machines, caller } = parts;
+  const { kind, places, startedAt, store, vault, machines, caller } = parts;
   const views = await machines.views(caller);
   return {
     version: VERSION,
     pid: process.pid,
-    mode,
+    mode: kind,
     state: places.state,
     socket: places.socket,
     started_at: startedAt,
