@@ -9,7 +9,7 @@ import { serveApi, unixCaller } from "#admin/serve";
 import type { TokenFile } from "#admin/tokens";
 import type { StatusBody } from "#api";
 import type { Caller } from "#caller";
-import { readConfig } from "#daemon/config";
+import { readConfig, type Config } from "#daemon/config";
 import { NumberedGroups } from "#daemon/host-groups";
 import type { ListenAddress } from "#daemon/listen";
 import { Network } from "#daemon/network";
@@ -23,7 +23,6 @@ import { errnoText, isErrno, ownUid, privateDirectory } from "#host/files";
 import type { Places } from "#places";
 import { checkSocketPath } from "#socket-path";
 import { openSqliteStore } from "#store/sqlite";
-import type { RoleGrant } from "#role";
 import type { Store } from "#store";
 import type { Vault } from "#vault";
 import { openVault } from "#vault/open";
@@ -93,7 +92,7 @@ export class Daemon {
     const config = await readConfig(places.config);
     checkSocketPath(places.socket, "choose a shorter XDG_RUNTIME_DIR");
     const store = await openSqliteStore(join(places.state, "store.db"), { create: true, onFatal });
-    const vault = await openVaultOver(store, options, config.roles);
+    const vault = await openVaultOver(store, options, config);
     this.#closers.push(() => vault.close());
 
     const self: Caller = { kind: "embedded", uid: ownUid(), purpose: `${kind} daemon` };
@@ -150,8 +149,8 @@ export class Daemon {
 
 async function openVaultOver(
   store: Store,
-  { mode, places, askPassphrase }: DaemonOptions,
-  roles: readonly RoleGrant[] | undefined,
+  { mode, places, askPassphrase, onFatal }: DaemonOptions,
+  { roles, audit }: Config,
 ): Promise<Vault> {
   const files = {
     ...waySources(places),
@@ -161,7 +160,8 @@ async function openVaultOver(
   };
   try {
     const who = mode === "system" ? { mode } : { mode, uid: ownUid() };
-    return await openVault(store, files, { ...who, ...(roles && { roles }) });
+    const options = { durableReads: audit === "durable", onFatal };
+    return await openVault(store, files, { ...who, ...(roles && { roles }) }, options);
   } catch (error) {
     await store.close();
     throw error;
