@@ -1,3 +1,4 @@
+import { Clock } from "#clock";
 import { HatchwayError } from "#error";
 import { privateDirectory } from "#host/files";
 import type { Store } from "#store";
@@ -29,12 +30,22 @@ export interface VaultPlaces extends WaySources {
  * Opens the vault over `store`, which it then owns. Throws "wrong-key", "corrupt", "forbidden" or "unavailable" before
  * anything could be served.
  */
-export async function openVault(store: Store, places: VaultPlaces, policy: Policy): Promise<Vault> {
+export async function openVault(
+  store: Store,
+  places: VaultPlaces,
+  policy: Policy,
+  clock: Clock = new Clock(),
+): Promise<Vault> {
   await using opened = new AsyncDisposableStack();
   const keyring = opened.use((await openKeyring(places.keyring, places)) ?? (await firstKeyring(store, places)));
   const rows = new Rows(store, keyring);
   const anchor = await Gate.anchorOf(store, rows);
-  const { audit, open, done } = await Audit.open(places.audit, keyring.auditKey, anchor);
+  if (keyring.edition < (anchor?.keyring ?? 0)) {
+    throw new HatchwayError("corrupt", `the keyring "${places.keyring}" is older than the store: it was put back`, {
+      hint: "put back the newest keyring.json of this store, or make it again: hatchway key restore",
+    });
+  }
+  const { audit, open, done } = await Audit.open(places.audit, keyring.auditKey, anchor, { clock });
   opened.defer(() => audit.close());
   for (const { seq, opId } of done) {
     if ((await store.committed(opId)) !== undefined) continue;

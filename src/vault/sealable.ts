@@ -1,4 +1,5 @@
 import { describeCaller, type Caller } from "#caller";
+import { Clock } from "#clock";
 import { HatchwayError, toHatchwayError } from "#error";
 import type { KeysStatus, Missed, Opener } from "#keys";
 import { Mutex } from "#mutex";
@@ -38,6 +39,7 @@ export class SealableVault implements Sealing {
   readonly #places: VaultPlaces;
   readonly #policy: Policy;
   readonly #options: SealableOptions;
+  readonly #clock: Clock;
   readonly #turns = new Mutex();
   readonly #patience = new Patience();
   readonly #listeners = new Set<(vmId: string | undefined) => void>();
@@ -52,6 +54,7 @@ export class SealableVault implements Sealing {
     this.#places = places;
     this.#policy = policy;
     this.#options = options;
+    this.#clock = new Clock((line) => options.report(line));
     this.vault = {
       ...forwarded(() => this.#opened()),
       allow: async (caller, what, vm) => {
@@ -85,7 +88,7 @@ export class SealableVault implements Sealing {
       });
     }
     const waits = file !== undefined && (await needsPerson(file.body.ways, places));
-    if (options.sealed !== true && !waits) made.#use(await openVault(lent(store), places, policy));
+    if (options.sealed !== true && !waits) made.#use(await openVault(lent(store), places, policy, made.#clock));
     return made;
   }
 
@@ -158,7 +161,12 @@ export class SealableVault implements Sealing {
     // Nobody is asked at the daemon's own terminal: who unseals may be elsewhere.
     const { askPassphrase: _, ...places } = this.#places;
     try {
-      const vault = await openVault(lent(this.#store), given ? { ...places, given } : places, this.#policy);
+      const vault = await openVault(
+        lent(this.#store),
+        given ? { ...places, given } : places,
+        this.#policy,
+        this.#clock,
+      );
       try {
         for (const [vmId, host] of this.#booted) await vault.newGeneration(host, vmId);
         await vault.keys.missed(this.#missed);
