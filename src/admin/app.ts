@@ -16,11 +16,13 @@ import {
   unsealKeys,
   type KeyParts,
 } from "#admin/keys";
+import { buildImage } from "#admin/images";
 import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
 import {
   attachment,
   canQuery,
   graceQuery,
+  imageRequest,
   keyBackup,
   launchQuery,
   logQuery,
@@ -106,6 +108,7 @@ const table: readonly Route<AdminParts>[] = [
   route("PUT", "/vms/{name}/secrets/{secret}", { json: attachment }, attach),
   route("DELETE", "/vms/{name}/secrets/{secret}", {}, detach),
   route("DELETE", "/vms/{name}/secrets/{secret}/pin", {}, unpin),
+  route("POST", "/vms/{name}/image", { json: imageRequest }, buildImage),
 
   route("GET", "/keys", {}, showKeys),
   route("POST", "/keys/ways/{way}", { query: wayQuery, value: "body" }, addWay),

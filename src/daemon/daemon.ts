@@ -2,16 +2,17 @@ import { chmod, lchown, mkdir, readFile, rm } from "node:fs/promises";
 import type { Server } from "node:http";
 import type { Server as TlsServer } from "node:https";
 import { once } from "node:events";
-import { connect, type AddressInfo } from "node:net";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { adminApp } from "#admin/app";
 import { serveApi, unixCaller } from "#admin/serve";
 import type { TokenFile } from "#admin/tokens";
 import type { StatusBody } from "#api";
 import type { Caller } from "#caller";
-import { readConfig } from "#daemon/config";
+import { readConfig, type Config } from "#daemon/config";
 import { NumberedGroups } from "#daemon/host-groups";
-import { listenNetwork, showAddress, type ListenAddress } from "#daemon/listen";
+import type { ListenAddress } from "#daemon/listen";
+import { Network } from "#daemon/network";
 import { waySources } from "#daemon/places";
 import { DaemonLog } from "#daemon/log";
 import { HostMachines } from "#daemon/machines";
@@ -22,7 +23,6 @@ import { errnoText, isErrno, ownUid, privateDirectory } from "#host/files";
 import type { Places } from "#places";
 import { checkSocketPath } from "#socket-path";
 import { openSqliteStore } from "#store/sqlite";
-import type { RoleGrant } from "#role";
 import type { Store } from "#store";
 import type { Vault } from "#vault";
 import type { Sealing } from "#sealing";
@@ -55,6 +55,7 @@ export class Daemon {
   readonly log: DaemonLog;
   /** Whether it started with its keys sealed. */
   isSealed = false;
+  #network: Network | undefined;
 
   private constructor(log: DaemonLog) {
     this.log = log;
@@ -76,6 +77,11 @@ export class Daemon {
     }
   }
 
+  /** Reads again the files of tokens, certificates and revocation lists; the log has what came of it. */
+  async reload(): Promise<void> {
+    await this.#network?.reload();
+  }
+
   /** Finishes what is under way and lets go of everything; running VMs go on. */
   async close(): Promise<void> {
     for (const close of this.#closers.splice(0).toReversed()) await close();
@@ -89,7 +95,7 @@ export class Daemon {
     checkSocketPath(places.socket, "choose a shorter XDG_RUNTIME_DIR");
     const store = await openSqliteStore(join(places.state, "store.db"), { create: true, onFatal });
     const opened = Promise.withResolvers<HostMachines>();
-    const sealing = await openVaultOver(store, options, config.roles, {
+    const sealing = await openVaultOver(store, options, config, {
       report: (line) => log.write(line),
       unsealed: async () => (await opened.promise).open(),
     });
@@ -132,18 +138,19 @@ export class Daemon {
     const admin = serveApi(app, unixCaller, (line) => log.write(line));
     await listenAdmin(admin, mode, places.socket);
     this.#closers.push(() => closeAdmin(admin));
-    const servers = await listenNetwork({
+    const network = await Network.listen({
       api: app,
       vault,
       addresses: [...config.listen, ...listen],
       tokens: [...config.tokens, ...tokens],
       report: (line) => log.write(line),
     });
-    for (const server of servers) {
+    this.#network = network;
+    for (const { server, address } of network.listeners) {
       this.#closers.push(() => closeAdmin(server));
-      const { address, port } = server.address() as AddressInfo;
-      log.write(`hatchway serves on ${showAddress(address, port)}`);
+      log.write(`hatchway serves on ${address}`);
     }
+    this.#closers.push(() => network[Symbol.dispose]());
     const lid = sealing.isSealed ? "; its keys are sealed, open them with: hatchway key unseal" : "";
     log.write(`hatchway ${VERSION} serves ${mode} on ${places.socket}, pid ${process.pid}${lid}`);
     this.isSealed = sealing.isSealed;
@@ -152,8 +159,8 @@ export class Daemon {
 
 async function openVaultOver(
   store: Store,
-  { mode, places, askPassphrase, sealed = false }: DaemonOptions,
-  roles: readonly RoleGrant[] | undefined,
+  { mode, places, askPassphrase, sealed = false, onFatal }: DaemonOptions,
+  { roles, audit }: Config,
   lid: Pick<SealableOptions, "report" | "unsealed">,
 ): Promise<SealableVault> {
   const files = {
@@ -164,7 +171,8 @@ async function openVaultOver(
   };
   try {
     const who = mode === "system" ? { mode } : { mode, uid: ownUid() };
-    return await SealableVault.open(store, files, { ...who, ...(roles && { roles }) }, { ...lid, sealed });
+    const options = { ...lid, sealed, vault: { durableReads: audit === "durable", onFatal } };
+    return await SealableVault.open(store, files, { ...who, ...(roles && { roles }) }, options);
   } catch (error) {
     await store.close();
     throw error;

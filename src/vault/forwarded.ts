@@ -26,6 +26,7 @@ export function forwarded(open: () => Vault): Omit<Vault, "allow" | "newGenerati
     grants: async (...asked) => open().grants(...asked),
 
     resolve: async (...asked) => open().resolve(...asked),
+    export: async (...asked) => open().export(...asked),
     convergence: async (...asked) => open().convergence(...asked),
     claim: async (...asked) => open().claim(...asked),
     proves: async (...asked) => open().proves(...asked),

@@ -2,6 +2,7 @@ import { describeCaller, type Caller } from "#caller";
 import { Clock } from "#clock";
 import { HatchwayError, toHatchwayError } from "#error";
 import type { KeysStatus, Missed, Opener } from "#keys";
+import { collectGarbage } from "#host/garbage";
 import { Mutex } from "#mutex";
 import type { Sealing } from "#sealing";
 import type { Store } from "#store";
@@ -9,12 +10,14 @@ import type { Vault } from "#vault";
 import { authorise, type Policy } from "#vault/authorise";
 import { forwarded } from "#vault/forwarded";
 import { readKeyring } from "#vault/keyring-file";
-import { openVault, type VaultPlaces } from "#vault/open";
+import { openVault, type VaultOptions, type VaultPlaces } from "#vault/open";
 import { Patience } from "#vault/patience";
 import { countTerms } from "#vault/rewrap";
 import { describeWay, needsPerson } from "#vault/ways";
 
 export interface SealableOptions {
+  /** For each vault that is opened. */
+  vault?: Omit<VaultOptions, "clock">;
   /** Start sealed, whatever would open the keys. */
   sealed?: boolean;
   /** The daemon's log. */
@@ -39,7 +42,7 @@ export class SealableVault implements Sealing {
   readonly #places: VaultPlaces;
   readonly #policy: Policy;
   readonly #options: SealableOptions;
-  readonly #clock: Clock;
+  readonly #vaultOptions: VaultOptions;
   readonly #turns = new Mutex();
   readonly #patience = new Patience();
   readonly #listeners = new Set<(vmId: string | undefined) => void>();
@@ -54,7 +57,7 @@ export class SealableVault implements Sealing {
     this.#places = places;
     this.#policy = policy;
     this.#options = options;
-    this.#clock = new Clock((line) => options.report(line));
+    this.#vaultOptions = { ...options.vault, clock: new Clock((line) => options.report(line)) };
     this.vault = {
       ...forwarded(() => this.#opened()),
       allow: async (caller, what, vm) => {
@@ -88,7 +91,7 @@ export class SealableVault implements Sealing {
       });
     }
     const waits = file !== undefined && (await needsPerson(file.body.ways, places));
-    if (options.sealed !== true && !waits) made.#use(await openVault(lent(store), places, policy, made.#clock));
+    if (options.sealed !== true && !waits) made.#use(await openVault(lent(store), places, policy, made.#vaultOptions));
     return made;
   }
 
@@ -109,6 +112,7 @@ export class SealableVault implements Sealing {
         // The keys are wiped all the same. What the disk did not take, the next unseal finds out as a start does.
         this.#options.report(`while it was sealed: ${toHatchwayError(error).message}`);
       }
+      collectGarbage();
       this.#options.report(`the keys are sealed by ${describeCaller(caller)}; ${UNSEAL_HINT}`);
     });
   }
@@ -165,7 +169,7 @@ export class SealableVault implements Sealing {
         lent(this.#store),
         given ? { ...places, given } : places,
         this.#policy,
-        this.#clock,
+        this.#vaultOptions,
       );
       try {
         for (const [vmId, host] of this.#booted) await vault.newGeneration(host, vmId);
