@@ -3,6 +3,7 @@ import { showCan, showWhoami } from "#admin/access";
 import { descriptions } from "#admin/descriptions";
 import { describeApi } from "#admin/openapi";
 import { exportAudit, tailAudit, verifyAudit } from "#admin/audit";
+import { buildImage } from "#admin/images";
 import {
   addWay,
   backupKeys,
@@ -16,7 +17,6 @@ import {
   unsealKeys,
   type KeyParts,
 } from "#admin/keys";
-import { buildImage } from "#admin/images";
 import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
 import {
   attachment,

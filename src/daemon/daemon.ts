@@ -53,9 +53,9 @@ export interface DaemonOptions {
 export class Daemon {
   readonly #closers: (() => Promise<void> | void)[] = [];
   readonly log: DaemonLog;
+  #network: Network | undefined;
   /** Whether it started with its keys sealed. */
   isSealed = false;
-  #network: Network | undefined;
 
   private constructor(log: DaemonLog) {
     this.log = log;

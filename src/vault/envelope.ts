@@ -26,8 +26,8 @@ const ZERO_NONCE = Buffer.alloc(NONCE_SIZE);
 /** A key that is wiped when its scope ends: `using key = …`. */
 export class Key implements Disposable {
   readonly #bytes: Buffer;
-  #wiped = false;
   #object: KeyObject | undefined;
+  #wiped = false;
 
   constructor(bytes: Buffer) {
     if (bytes.length !== KEY_SIZE) throw new RangeError(`a key of ${bytes.length} bytes`);
@@ -44,10 +44,7 @@ export class Key implements Disposable {
     throw new HatchwayError("unavailable", "the keys were wiped meanwhile");
   }
 
-  /**
-   * The same for node:crypto, which takes 10 µs a call to tell that mere bytes are a key. OpenSSL wipes its copy once the
-   * garbage collector has taken the object.
-   */
+  /** The same for node:crypto, which takes 10 µs a call to tell that mere bytes are a key. Wiped when it is collected. */
   get object(): KeyObject {
     this.#object ??= createSecretKey(this.bytes);
     return this.#object;

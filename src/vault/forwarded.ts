@@ -25,8 +25,8 @@ export function forwarded(open: () => Vault): Omit<Vault, "allow" | "newGenerati
     unpin: async (...asked) => open().unpin(...asked),
     grants: async (...asked) => open().grants(...asked),
 
-    resolve: async (...asked) => open().resolve(...asked),
     export: async (...asked) => open().export(...asked),
+    resolve: async (...asked) => open().resolve(...asked),
     convergence: async (...asked) => open().convergence(...asked),
     claim: async (...asked) => open().claim(...asked),
     proves: async (...asked) => open().proves(...asked),

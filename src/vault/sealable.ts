@@ -2,7 +2,7 @@ import { describeCaller, type Caller } from "#caller";
 import { Clock } from "#clock";
 import { HatchwayError, toHatchwayError } from "#error";
 import type { KeysStatus, Missed, Opener } from "#keys";
-import { collectGarbage } from "#host/garbage";
+import { collectGarbage } from "#host/memory";
 import { Mutex } from "#mutex";
 import type { Sealing } from "#sealing";
 import type { Store } from "#store";
