@@ -38,10 +38,10 @@ export class Key implements Disposable {
     return new Key(randomFillSync(valueBuffer(KEY_SIZE)));
   }
 
-  /** Throws HatchwayError "unavailable" once it is wiped: what is under way then must not go on with a key of zeros. */
+  /** Throws HatchwayError "sealed" once it is wiped: what is under way then must not go on with a key of zeros. */
   get bytes(): Buffer {
     if (!this.#wiped) return this.#bytes;
-    throw new HatchwayError("unavailable", "the keys were wiped meanwhile");
+    throw new HatchwayError("sealed", "the keys were wiped meanwhile");
   }
 
   /** The same for node:crypto, which takes 10 µs a call to tell that mere bytes are a key. Wiped when it is collected. */
