@@ -99,7 +99,6 @@ export class Daemon {
     const store = await openSqliteStore(join(places.state, "store.db"), { create: true, onFatal });
     const opened = Promise.withResolvers<HostMachines>();
     const sealing = await openVaultOver(store, options, config, {
-      onFatal,
       report: (line) => log.write(line),
       unsealed: async () => (await opened.promise).open(),
     });
@@ -163,9 +162,9 @@ export class Daemon {
 
 async function openVaultOver(
   store: Store,
-  { mode, places, askPassphrase, sealed = false }: DaemonOptions,
+  { mode, places, askPassphrase, sealed = false, onFatal }: DaemonOptions,
   { roles, audit }: Config,
-  lid: Pick<SealableOptions, "report" | "unsealed" | "onFatal">,
+  lid: Pick<SealableOptions, "report" | "unsealed">,
 ): Promise<SealableVault> {
   const files = {
     ...waySources(places),
@@ -175,7 +174,7 @@ async function openVaultOver(
   };
   try {
     const who = mode === "system" ? { mode } : { mode, uid: ownUid() };
-    const options = { ...lid, sealed, durableReads: audit === "durable" };
+    const options = { ...lid, sealed, vault: { durableReads: audit === "durable", onFatal } };
     return await SealableVault.open(store, files, { ...who, ...(roles && { roles }) }, options);
   } catch (error) {
     await store.close();

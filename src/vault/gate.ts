@@ -6,7 +6,7 @@ import type { Scope } from "#role";
 import type { Change, Store } from "#store";
 import type { Audit, AuditAnchor, AuditFields } from "#vault/audit";
 import { authorise, refusalOf, scopes, type Operation, type Policy, type Subject } from "#vault/authorise";
-import type { Rows } from "#vault/rows";
+import type { Put, Rows } from "#vault/rows";
 
 export type Writes = Partial<Pick<Change, "expect" | "put" | "delete">>;
 
@@ -48,10 +48,15 @@ export class Gate {
     throw new HatchwayError("corrupt", "the store lacks the row that says how far the audit trail reached");
   }
 
+  /** The time of day, in milliseconds since 1970, that records and lines say: it never goes back. */
+  now(): number {
+    return this.#audit.now();
+  }
+
   /** Leaves in the store how far the trail has reached, so that not even its last lines can be cut off unseen. */
   async settle(): Promise<void> {
     await this.#audit.settle();
-    if ((await this.#store.revision()) > 0) await this.keep({ put: [this.#rows.putBlind(HEAD, this.#audit.anchor)] });
+    if ((await this.#store.revision()) > 0) await this.keep({ put: [this.#head()] });
   }
 
   /** Whether an operation would be allowed: for lists, of which everybody sees his part. Leaves no line. */
@@ -182,11 +187,10 @@ export class Gate {
   }
 
   async #commit(opId: string, writes: Writes): Promise<void> {
-    const head = this.#rows.putBlind(HEAD, this.#audit.anchor);
     const change: Change = {
       opId,
       expect: writes.expect ?? [],
-      put: [...(writes.put ?? []), head],
+      put: [...(writes.put ?? []), this.#head()],
       delete: writes.delete ?? [],
     };
     const result = await this.#store.commit(change);
@@ -201,6 +205,13 @@ export class Gate {
         hint: "look at the secret or vm, then try again",
       });
     }
+  }
+
+  #head(): Put {
+    return this.#rows.putBlind(HEAD, {
+      ...this.#audit.anchor,
+      keyring: this.#rows.keyringEdition,
+    } satisfies AuditAnchor);
   }
 
   /** Whether a commit that was given up may become visible yet, at any change of the store. */
@@ -219,10 +230,10 @@ export class Gate {
   }
 
   async #fateOf(opId: string): Promise<Fate> {
-    const deadline = Date.now() + UNKNOWN_DEADLINE;
+    const deadline = performance.now() + UNKNOWN_DEADLINE;
     for (;;) {
       const fate = await fateOf(this.#store, opId);
-      if (fate === "done" || Date.now() >= deadline) return fate;
+      if (fate === "done" || performance.now() >= deadline) return fate;
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   }

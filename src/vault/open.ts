@@ -1,3 +1,4 @@
+import { Clock } from "#clock";
 import { HatchwayError } from "#error";
 import { privateDirectory } from "#host/files";
 import type { Store } from "#store";
@@ -22,6 +23,8 @@ export interface VaultOptions {
   durableReads?: boolean;
   /** Called once when the disk under the audit trail failed: end the process. */
   onFatal?: (error: HatchwayError) => void;
+  /** What times that are written down are read from. */
+  clock?: Clock;
 }
 
 /** Where the vault's files are, and what opens its keys; the key file is made where there is no keyring yet. */
@@ -40,13 +43,18 @@ export async function openVault(
   store: Store,
   places: VaultPlaces,
   policy: Policy,
-  { durableReads = false, onFatal = () => undefined }: VaultOptions = {},
+  { durableReads = false, onFatal = () => undefined, clock = new Clock() }: VaultOptions = {},
 ): Promise<Vault> {
   await using opened = new AsyncDisposableStack();
   const keyring = opened.use((await openKeyring(places.keyring, places)) ?? (await firstKeyring(store, places)));
   const rows = new Rows(store, keyring);
   const anchor = await Gate.anchorOf(store, rows);
-  const { audit, open, done } = await Audit.open(places.audit, keyring.auditKey, anchor);
+  if (keyring.edition < (anchor?.keyring ?? 0)) {
+    throw new HatchwayError("corrupt", `the keyring "${places.keyring}" is older than the store: it was put back`, {
+      hint: "put back the newest keyring.json of this store, or make it again: hatchway key restore",
+    });
+  }
+  const { audit, open, done } = await Audit.open(places.audit, keyring.auditKey, anchor, { clock });
   opened.defer(() => audit.close());
   audit.onSyncFailed(onFatal);
   for (const { seq, opId } of done) {
