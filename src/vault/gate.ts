@@ -25,17 +25,20 @@ export class Gate {
   readonly #rows: Rows;
   readonly #audit: Audit;
   readonly #policy: Policy;
+  /** Whether the lines of what leaves are on disk before it does, and not only written. */
+  readonly #durableReads: boolean;
   readonly #underWay = new Set<Promise<void>>();
   /** What changes the same secret or VM: side by side most of it would only meet each other, and try again in vain. */
   readonly #oneByOne = new Mutex();
   /** Operations whose fate the store did not tell in time. Their intents stay open, for `#learn` or for start-up. */
   readonly #uncertain = new Map<string, AuditFields | undefined>();
 
-  constructor(store: Store, rows: Rows, audit: Audit, policy: Policy) {
+  constructor(store: Store, rows: Rows, audit: Audit, policy: Policy, durableReads: boolean) {
     this.#store = store;
     this.#rows = rows;
     this.#audit = audit;
     this.#policy = policy;
+    this.#durableReads = durableReads;
   }
 
   /** The anchor that the newest mutation left in the store. Throws "corrupt" where one is missing. */
@@ -139,7 +142,7 @@ export class Gate {
     await this.#authorise(caller, operation, about);
     const opId = randomUUID();
     const lines = subjects.map((subject) => ({ ...auditFields(caller, operation, opId, subject), outcome: "ok" }));
-    await this.#audit.record(lines, false);
+    await this.#audit.record(lines, this.#durableReads);
   }
 
   /** A line for something that a guest did and should not have. */

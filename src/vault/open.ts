@@ -17,6 +17,13 @@ import { AuditTrail } from "#vault/trail";
 import { Vms } from "#vault/vms";
 import type { WaySources } from "#vault/ways";
 
+export interface VaultOptions {
+  /** A read's line of the audit is synced before the value leaves; else it is written before, and synced soon after. */
+  durableReads?: boolean;
+  /** Called once when the disk under the audit trail failed: end the process. */
+  onFatal?: (error: HatchwayError) => void;
+}
+
 /** Where the vault's files are, and what opens its keys; the key file is made where there is no keyring yet. */
 export interface VaultPlaces extends WaySources {
   /** Absolute path of the sealed keys. */
@@ -27,15 +34,21 @@ export interface VaultPlaces extends WaySources {
 
 /**
  * Opens the vault over `store`, which it then owns. Throws "wrong-key", "corrupt", "forbidden" or "unavailable" before
- * anything could be served.
+ * anything could be served. `onFatal` is called when the disk of the audit trail failed: the vault should then be closed.
  */
-export async function openVault(store: Store, places: VaultPlaces, policy: Policy): Promise<Vault> {
+export async function openVault(
+  store: Store,
+  places: VaultPlaces,
+  policy: Policy,
+  { durableReads = false, onFatal = () => undefined }: VaultOptions = {},
+): Promise<Vault> {
   await using opened = new AsyncDisposableStack();
   const keyring = opened.use((await openKeyring(places.keyring, places)) ?? (await firstKeyring(store, places)));
   const rows = new Rows(store, keyring);
   const anchor = await Gate.anchorOf(store, rows);
   const { audit, open, done } = await Audit.open(places.audit, keyring.auditKey, anchor);
   opened.defer(() => audit.close());
+  audit.onSyncFailed(onFatal);
   for (const { seq, opId } of done) {
     if ((await store.committed(opId)) !== undefined) continue;
     throw new HatchwayError("corrupt", `the store is older than the audit trail: it lacks the change of line ${seq}`, {
@@ -55,7 +68,7 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
       ...(way && { way }),
     });
   }
-  const gate = new Gate(store, rows, audit, policy);
+  const gate = new Gate(store, rows, audit, policy, durableReads);
   const ledgers = new Ledgers(gate, rows, await store.epoch());
   const bundles = new Bundles(gate, rows, ledgers);
   const secrets = new Secrets(gate, rows, bundles);
