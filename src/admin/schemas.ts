@@ -14,6 +14,7 @@ import type {
   RollbackRequest,
   SecretRequest,
   VmRequestBody,
+  UnsealQuery,
   WayQuery,
 } from "#api";
 import { HatchwayError } from "#error";
@@ -320,6 +321,10 @@ export const wayQuery: z.ZodType<WayQuery> = z.strictObject({
     .optional(),
   recipient: z.string().optional(),
   identity: file.optional(),
+});
+
+export const unsealQuery: z.ZodType<UnsealQuery> = z.strictObject({
+  by: z.enum(["key-file", "age", "passphrase"], "is none of key-file, age, passphrase").optional(),
 });
 
 /** `POST /keys/backup` */

@@ -170,6 +170,7 @@ export async function openVault(
       whileOpen.defer(() => store.close());
       try {
         await rewrap.stop();
+        await gate.over();
         await gate.settle();
       } finally {
         await whileOpen.disposeAsync();
