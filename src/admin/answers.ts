@@ -93,6 +93,13 @@ const launch = z.strictObject({
   memory_mib: count.optional(),
   cpus: count.optional(),
   append: z.string().optional(),
+  firmware: z
+    .strictObject({
+      kind: z.enum(["fw-cfg", "smbios"]),
+      reader: z.enum(["agent", "systemd"]).optional(),
+      allow_reserved: z.boolean().optional(),
+    })
+    .optional(),
 });
 
 const convergence: Answer<ConvergenceBody> = z

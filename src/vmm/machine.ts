@@ -10,6 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { HatchwayError } from "#error";
 import { removeTree } from "#host/remove-tree";
 import type { Accelerator, Machine, MachineEvents, MachineExit, MachineSpec, ProcessIdentity, Vmm } from "#vmm";
+import { FirmwareFiles } from "./firmware.ts";
 import { qmpSocket, shellSocket } from "./paths.ts";
 import { identify, isAlive, signalProcess } from "./process.ts";
 import { qemuArguments, qemuProgram } from "./qemu.ts";
@@ -26,10 +27,15 @@ export const qemu: Vmm = {
   },
 
   async launch(spec: MachineSpec, accelerator: Accelerator): Promise<Machine> {
-    const args = qemuArguments(spec, accelerator);
-    await checkFiles(spec);
-    for (const stale of [qmpSocket(spec.directory), shellSocket(spec.directory)]) await removeTree(stale);
-    const started = spawnQemu(args, spec.runner);
+    let started: Started;
+    try {
+      const args = qemuArguments(spec, accelerator);
+      await checkFiles(spec);
+      for (const stale of [qmpSocket(spec.directory), shellSocket(spec.directory)]) await removeTree(stale);
+      started = spawnWithFirmware(args, spec);
+    } finally {
+      for (const { content } of spec.firmware ?? []) content.fill(0);
+    }
     const { qmp, identity } = await waitForQmp(started, spec.directory);
     const machine = new QemuMachine(spec, identity, qmp, started);
     try {
@@ -54,6 +60,12 @@ export const qemu: Vmm = {
     return machine;
   },
 };
+
+/** Once QEMU is spawned it has its own descriptors of what the firmware is to show, and we need ours no more. */
+function spawnWithFirmware(args: string[], { firmware = [], runner }: MachineSpec): Started {
+  using files = new FirmwareFiles(firmware);
+  return spawnQemu(args, runner, files.descriptors);
+}
 
 class QemuMachine extends EventEmitter<MachineEvents> implements Machine {
   readonly name: string;
