@@ -307,3 +307,9 @@ export interface HostGroupBody {
   cpus: number;
   arch: string;
 }
+
+/** `POST /restore` */
+export interface RestoredBody {
+  /** The names of the secrets. */
+  restored: string[];
+}

@@ -3,10 +3,12 @@ import { showCan, showWhoami } from "#admin/access";
 import { descriptions } from "#admin/descriptions";
 import { describeApi } from "#admin/openapi";
 import { exportAudit, tailAudit, verifyAudit } from "#admin/audit";
+import { makeBackup, restoreSecrets, showBackup } from "#admin/backup";
 import { addWay, backupKeys, removeWay, retireTerm, rotateKeys, showKeys, showRewrap, startRewrap } from "#admin/keys";
 import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
 import {
   attachment,
+  backupQuery,
   canQuery,
   graceQuery,
   keyBackup,
@@ -102,6 +104,10 @@ const table: readonly Route<AdminParts>[] = [
   route("POST", "/keys/rewrap", {}, startRewrap),
   route("DELETE", "/keys/terms/{term}", {}, retireTerm),
   route("POST", "/keys/backup", { json: keyBackup }, backupKeys),
+
+  route("GET", "/backup", { query: backupQuery }, showBackup),
+  route("POST", "/backup", { query: backupQuery, value: "body" }, makeBackup),
+  route("POST", "/restore", { value: "chunks" }, restoreSecrets),
 
   route("GET", "/audit", { query: logQuery }, tailAudit),
   route("GET", "/audit/export", { query: trailQuery }, exportAudit),

@@ -2,6 +2,7 @@
 // daemon from starting.
 import { z } from "@hono/zod-openapi";
 import {
+  backup,
   can,
   grant,
   hostGroup,
@@ -11,6 +12,7 @@ import {
   names,
   node,
   nodeRemoved,
+  restored,
   rewrap,
   rootWay,
   secret,
@@ -28,8 +30,8 @@ import type { ErrorCode } from "#error";
 export interface Description {
   summary: string;
   status: 200 | 201 | 204;
-  /** Absent where there is no body; "text" for lines of plain text. */
-  answer?: z.ZodType | "text";
+  /** Absent where there is no body; "text" for lines of plain text, "age" for an age file. */
+  answer?: z.ZodType | "text" | "age";
   /** Besides those that any request may meet. */
   refusals: readonly ErrorCode[];
   headers?: z.ZodObject;
@@ -88,6 +90,15 @@ export const descriptions: Readonly<Record<string, Description>> = {
   "POST /keys/rewrap": says("Seal everything under the current term, in the background", 200, rewrap),
   "DELETE /keys/terms/{term}": says("Retire a term that seals nothing", 204, undefined, "not-found", "conflict"),
   "POST /keys/backup": says("All that opens the store, sealed to an age recipient", 200, keyBackup),
+
+  "GET /backup": says("What a backup would have", 200, backup, "not-found"),
+  "POST /backup": says(
+    "A backup as an age file; the body is its passphrase, if no recipients",
+    200,
+    "age",
+    "not-found",
+  ),
+  "POST /restore": says("Take in the secrets of an unsealed backup: all or none", 200, restored, "exists", "corrupt"),
 
   "GET /audit": says("The last lines of the audit trail, as JSON lines", 200, "text"),
   "GET /audit/export": says("The lines of the audit trail that fit, oldest first", 200, "text"),

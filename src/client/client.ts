@@ -8,6 +8,7 @@ import type {
   GrantBody,
   KeyBackupBody,
   KeysBody,
+  RestoredBody,
   RewrapBody,
   SecretBody,
   SecretRemoved,
@@ -22,10 +23,11 @@ import type {
   WayQuery,
   WhoamiBody,
 } from "#api";
+import type { BackupContents, BackupReaders } from "#backup";
 import { HatchwayError } from "#error";
 import type { Request } from "./request.ts";
 import type { Verb } from "#role";
-import { Transport } from "./transport.ts";
+import { bodyOf, Transport } from "./transport.ts";
 import { parseTarget, type CredentialFiles } from "./uri.ts";
 import { secretNameProblem, vmNameProblem } from "#protocol/names";
 
@@ -99,6 +101,13 @@ export interface Client {
   retireTerm(term: number): Promise<void>;
   /** An age file with all that opens the store. */
   backupKeys(recipient: string): Promise<Buffer>;
+
+  /** What a backup would have. */
+  backupContents(only?: readonly string[]): Promise<BackupContents>;
+  /** A backup, an age file in pieces; `size` is told before the first. A passphrase stays the caller's to wipe. */
+  backup(readers: BackupReaders, only?: readonly string[], size?: (size: number) => void): AsyncIterable<Buffer>;
+  /** Takes in the secrets of an unsealed backup, all or none; answers their names. */
+  restore(backup: AsyncIterable<Buffer>): Promise<RestoredBody>;
 
   /** The audit trail: its last lines, each of JSON. */
   auditTail(request: LogRequest): AsyncIterable<Buffer>;
@@ -290,6 +299,32 @@ class HttpClient implements Client {
     return Buffer.from(age, "base64");
   }
 
+  backupContents(only?: readonly string[]): Promise<BackupContents> {
+    return this.#json({ method: "GET", path: `/backup${query(backupQuery(only))}` });
+  }
+
+  async *backup(
+    readers: BackupReaders,
+    only?: readonly string[],
+    size?: (size: number) => void,
+  ): AsyncGenerator<Buffer> {
+    const parameters = backupQuery(only);
+    if ("recipients" in readers) parameters["recipients"] = readers.recipients.join(",");
+    const response = await this.#transport.open({
+      method: "POST",
+      path: `/backup${query(parameters)}`,
+      headers: { "content-type": "application/octet-stream" },
+      ...("passphrase" in readers && { body: readers.passphrase }),
+    });
+    size?.(Number(response.headers["content-length"]));
+    yield* bodyOf(response);
+  }
+
+  restore(backup: AsyncIterable<Buffer>): Promise<RestoredBody> {
+    const headers = { "content-type": "application/octet-stream" };
+    return this.#json({ method: "POST", path: "/restore", headers, chunks: backup });
+  }
+
   auditTail(request: LogRequest): AsyncIterable<Buffer> {
     return this.#text("/audit", request);
   }
@@ -328,6 +363,11 @@ class HttpClient implements Client {
     const request: Request = { method: "GET", path: path + query(parameters), ...(follow ? { patience: 0 } : {}) };
     for await (const chunk of await this.#transport.open(request)) yield chunk as Buffer;
   }
+}
+
+function backupQuery(only: readonly string[] | undefined): Record<string, string> {
+  for (const name of only ?? []) secretPath(name);
+  return only ? { secrets: only.join(",") } : {};
 }
 
 function secretPath(name: string): string {

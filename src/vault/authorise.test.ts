@@ -38,6 +38,8 @@ const operations = [
   "key.rewrap",
   "key.retire",
   "key.backup",
+  "backup.make",
+  "backup.restore",
 ] as const satisfies Operation[];
 
 // An operation that is missing above does not compile.

@@ -38,7 +38,9 @@ export type Operation =
   | "key.rotate"
   | "key.rewrap"
   | "key.retire"
-  | "key.backup";
+  | "key.backup"
+  | "backup.make"
+  | "backup.restore";
 
 /** What an operation is about, for the authorisation and the audit. */
 export interface Subject {

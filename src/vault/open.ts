@@ -4,9 +4,10 @@ import type { Store } from "#store";
 import type { Vault } from "#vault";
 import { Audit } from "#vault/audit";
 import type { Policy } from "#vault/authorise";
+import { StoreBackups } from "#vault/backups";
 import { Bundles } from "#vault/bundles";
 import { Gate } from "#vault/gate";
-import { createKeyring, openKeyring } from "#vault/keyring";
+import { createKeyring, openKeyring, type Keyring } from "#vault/keyring";
 import { KeyOperations } from "#vault/keys";
 import { Ledgers } from "#vault/ledgers";
 import { Rewrap } from "#vault/rewrap";
@@ -31,7 +32,7 @@ export interface VaultPlaces extends WaySources {
  */
 export async function openVault(store: Store, places: VaultPlaces, policy: Policy): Promise<Vault> {
   await using opened = new AsyncDisposableStack();
-  const keyring = opened.use((await openKeyring(places.keyring, places)) ?? (await firstKeyring(store, places)));
+  const keyring = opened.use(await keyringOf(store, places));
   const rows = new Rows(store, keyring);
   const anchor = await Gate.anchorOf(store, rows);
   const { audit, open, done } = await Audit.open(places.audit, keyring.auditKey, anchor);
@@ -149,6 +150,7 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
 
     keys: new KeyOperations(gate, keyring, rewrap),
     trail: new AuditTrail(gate, rows, audit, keyring.auditKey),
+    backups: new StoreBackups(store, rows, gate),
 
     watch: (listener) => bundles.watch(listener),
     close: async () => {
@@ -169,8 +171,11 @@ function guest(caller: Parameters<Vault["claim"]>[0]): { vmId: string } {
   return caller;
 }
 
-async function firstKeyring(store: Store, places: VaultPlaces): ReturnType<typeof createKeyring> {
+/** The keys of `store`; made where there are none and it is empty. Throws as `openVault` does. */
+export async function keyringOf(store: Store, places: VaultPlaces): Promise<Keyring> {
   const { keyring, keyFile } = places;
+  const there = await openKeyring(keyring, places);
+  if (there) return there;
   if ((await store.revision()) > 0) {
     throw new HatchwayError("corrupt", `there is no keyring "${keyring}", and the store is not empty`, {
       hint: "put back the keyring that the store was made with",
