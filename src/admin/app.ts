@@ -5,12 +5,14 @@ import { describeApi } from "#admin/openapi";
 import { exportAudit, tailAudit, verifyAudit } from "#admin/audit";
 import { makeBackup, restoreSecrets, showBackup } from "#admin/backup";
 import { addWay, backupKeys, removeWay, retireTerm, rotateKeys, showKeys, showRewrap, startRewrap } from "#admin/keys";
+import { buildImage } from "#admin/images";
 import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
 import {
   attachment,
   backupQuery,
   canQuery,
   graceQuery,
+  imageRequest,
   keyBackup,
   launchQuery,
   logQuery,
@@ -95,6 +97,7 @@ const table: readonly Route<AdminParts>[] = [
   route("PUT", "/vms/{name}/secrets/{secret}", { json: attachment }, attach),
   route("DELETE", "/vms/{name}/secrets/{secret}", {}, detach),
   route("DELETE", "/vms/{name}/secrets/{secret}/pin", {}, unpin),
+  route("POST", "/vms/{name}/image", { json: imageRequest }, buildImage),
 
   route("GET", "/keys", {}, showKeys),
   route("POST", "/keys/ways/{way}", { query: wayQuery, value: "body" }, addWay),

@@ -25,7 +25,7 @@ export async function makeBackup(
   { caller, query, value, outgoing, signal }: Ask<BackupQuery, undefined>,
 ): Promise<Answer> {
   await vault.backups.make(caller, query.secrets, readersOf(query, value), (size) => {
-    outgoing.writeHead(200, { "content-type": "application/age", "content-length": size });
+    outgoing.writeHead(200, { "content-type": "application/octet-stream", "content-length": size });
     return (bytes) => written(outgoing, bytes, signal);
   });
   outgoing.end();

@@ -32,7 +32,7 @@ export function describeApi<Parts>(
     const parts = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => [name, z.string()] as const);
     const content =
       takes.value === "body" || takes.value === "chunks"
-        ? { "application/octet-stream": { schema: z.string().openapi({ format: "binary" }) } }
+        ? BYTES
         : takes.json && { "application/json": { schema: takes.json.schema } };
     const [, tag = ""] = path.split("/");
     api.openAPIRegistry.registerPath({
@@ -61,6 +61,8 @@ export function describeApi<Parts>(
   });
 }
 
+const BYTES = { "application/octet-stream": { schema: z.string().openapi({ format: "binary" }) } };
+
 function operationId(method: string, path: string): string {
   const words = path.split(/[/{}]+/).filter((word) => word !== "");
   return [method.toLowerCase(), ...words.map((word) => `${word[0]?.toUpperCase()}${word.slice(1)}`)].join("");
@@ -70,7 +72,7 @@ type Responses = Record<string, { description: string; content?: Record<string, 
 
 function contentOf(answer: NonNullable<Description["answer"]>): Record<string, { schema: z.ZodType }> {
   if (answer === "text") return { "text/plain": { schema: z.string() } };
-  if (answer === "age") return { "application/age": { schema: z.string().openapi({ format: "binary" }) } };
+  if (answer === "bytes") return BYTES;
   return { "application/json": { schema: answer } };
 }
 

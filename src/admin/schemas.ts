@@ -6,6 +6,7 @@ import type {
   AboutBody,
   AttachRequest,
   DeliveryBody,
+  ImageRequest,
   LaunchBody,
   NodeRequestBody,
   RenameRequest,
@@ -27,6 +28,7 @@ import {
   userNameProblem,
   vmNameProblem,
 } from "#protocol/names";
+import { SEALED_FORMATS } from "#protocol/sealed";
 import { VERBS, type Verb } from "#role";
 
 /** A body as zod gives it: an optional member may also be there and undefined. */
@@ -324,6 +326,15 @@ export const backupQuery: z.ZodType<BackupQuery> = z.strictObject({
   secrets: z.string().transform(parts).pipe(z.array(secretName).max(100, "has more than 100 names")).optional(),
   recipients: z.string().transform(parts).pipe(z.array(z.string()).max(20, "has more than 20 recipients")).optional(),
 });
+
+/** `POST /vms/NAME/image` */
+export const imageRequest: Form<Said<ImageRequest> & Pick<ImageRequest, "format">> = form(
+  z.strictObject({
+    format: z.enum(SEALED_FORMATS, `is none of ${SEALED_FORMATS.join(", ")}`),
+    label: z.string("is not a string").max(64, "has more than 64 characters").optional(),
+    recipient: z.string("is not a string").max(2_048, "has more than 2048 characters").optional(),
+  }),
+);
 
 export const trailQuery: z.ZodType<Said<TrailFilter>> = z.strictObject({
   since: moment.optional(),

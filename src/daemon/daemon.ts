@@ -139,7 +139,7 @@ export class Daemon {
 
 async function openVaultOver(
   store: Store,
-  { mode, places, askPassphrase }: DaemonOptions,
+  { mode, places, askPassphrase, onFatal }: DaemonOptions,
   roles: readonly RoleGrant[] | undefined,
 ): Promise<Vault> {
   const files = {
@@ -150,7 +150,7 @@ async function openVaultOver(
   };
   try {
     const who = mode === "system" ? { mode } : { mode, uid: ownUid() };
-    return await openVault(store, files, { ...who, ...(roles && { roles }) });
+    return await openVault(store, files, { ...who, ...(roles && { roles }) }, onFatal);
   } catch (error) {
     await store.close();
     throw error;

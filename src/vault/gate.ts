@@ -13,6 +13,9 @@ export type Writes = Partial<Pick<Change, "expect" | "put" | "delete">>;
 /** Told which rows are about to be deleted; they are once it has resolved. */
 export type BeforeDelete = (keys: readonly string[]) => Promise<void>;
 
+/** Values leave for a guest, or for a person who makes an image of them. */
+export type Disclosure = "secret.disclose" | "bundle.export";
+
 const HEAD = "head";
 /** How often a change that met another one is tried again. */
 const TRIES = 8;
@@ -151,13 +154,10 @@ export class Gate {
   }
 
   /** Writes the lines that say which values leave, and to whom. Nothing may leave before this has resolved. */
-  async disclose(caller: Caller, vmId: string, subjects: readonly Subject[]): Promise<void> {
-    await this.#authorise(caller, "secret.disclose", { vmId });
+  async disclose(caller: Caller, operation: Disclosure, about: Subject, subjects: readonly Subject[]): Promise<void> {
+    await this.#authorise(caller, operation, about);
     const opId = randomUUID();
-    const lines = subjects.map((subject) => ({
-      ...auditFields(caller, "secret.disclose", opId, subject),
-      outcome: "ok",
-    }));
+    const lines = subjects.map((subject) => ({ ...auditFields(caller, operation, opId, subject), outcome: "ok" }));
     await this.#audit.record(lines, false);
   }
 
@@ -166,7 +166,7 @@ export class Gate {
    * resolved.
    */
   async exported(caller: Caller, opId: string, subjects: readonly Subject[]): Promise<void> {
-    const lines = subjects.map((subject) => auditFields(caller, "secret.disclose", opId, subject));
+    const lines = subjects.map((subject) => auditFields(caller, "backup.make", opId, subject));
     await this.#audit.record(
       lines.map((fields) => ({ ...fields, outcome: "ok" })),
       false,

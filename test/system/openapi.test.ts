@@ -133,6 +133,8 @@ describe("/openapi.json", () => {
 
     expect(await ask("POST /vms", "/vms", json({ name: "web-1", secrets: ["a"], launch: { cpus: 2 } }))).toBe(201);
     expect(await ask("POST /vms", "/vms", json({ name: "web-1" }))).toBe(409);
+    expect(await ask("POST /vms/{name}/image", "/vms/web-1/image", json({ format: "erofs", label: "WEB" }))).toBe(200);
+    expect(await ask("POST /vms/{name}/image", "/vms/web-1/image", json({ format: "ext4" }))).toBe(400);
     expect(await ask("GET /vms", "/vms")).toBe(200);
     expect(await ask("GET /vms/{name}", "/vms/web-1")).toBe(200);
     expect(await ask("GET /vms/{name}", "/vms/web-1?wait=agent&timeout=5ms")).toBe(408);
