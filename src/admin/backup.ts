@@ -41,9 +41,9 @@ function readersOf({ recipients }: BackupQuery, passphrase: Buffer | undefined):
 
 /** Resolves when the connection can take more. */
 async function written(outgoing: ServerResponse, bytes: Buffer, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted();
-  if (outgoing.write(bytes)) return;
   try {
+    signal.throwIfAborted();
+    if (outgoing.write(bytes)) return;
     await once(outgoing, "drain", { signal });
   } catch (cause) {
     throw new HatchwayError("invalid", "the client closed before it had the backup", { cause });

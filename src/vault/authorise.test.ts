@@ -41,6 +41,8 @@ const operations = [
   "key.backup",
   "backup.make",
   "backup.restore",
+  "key.seal",
+  "key.unseal",
 ] as const satisfies Operation[];
 
 // An operation that is missing above does not compile.

@@ -41,7 +41,9 @@ export type Operation =
   | "key.retire"
   | "key.backup"
   | "backup.make"
-  | "backup.restore";
+  | "backup.restore"
+  | "key.seal"
+  | "key.unseal";
 
 /** What an operation is about, for the authorisation and the audit. */
 export interface Subject {
@@ -102,6 +104,9 @@ export function refusalOf(
       if (ownerOperations.has(operation) && !(caller.kind === "unix" && isOwner(policy, caller))) {
         const owner = policy.mode === "system" ? "root" : `uid ${policy.uid}`;
         return forbidden(`${operation} is ${owner}'s to do, not ${describeHolder(caller)}'s`);
+      }
+      if (operation === "key.unseal" && caller.kind !== "unix") {
+        return forbidden("the keys are opened on the daemon's own machine, over its socket");
       }
       if (permit(scopes(policy, caller), caller, operation, subject)) return undefined;
       return forbidden(`no role of ${describeHolder(caller)} allows ${operation}${describeSubject(subject)}`);

@@ -18,6 +18,13 @@ import { AuditTrail } from "#vault/trail";
 import { Vms } from "#vault/vms";
 import type { WaySources } from "#vault/ways";
 
+export interface VaultOptions {
+  /** A read's line of the audit is synced before the value leaves; else it is written before, and synced soon after. */
+  durableReads?: boolean;
+  /** Called once when the disk under the audit trail failed: end the process. */
+  onFatal?: (error: HatchwayError) => void;
+}
+
 /** Where the vault's files are, and what opens its keys; the key file is made where there is no keyring yet. */
 export interface VaultPlaces extends WaySources {
   /** Absolute path of the sealed keys. */
@@ -34,7 +41,7 @@ export async function openVault(
   store: Store,
   places: VaultPlaces,
   policy: Policy,
-  onFatal: (error: HatchwayError) => void = () => undefined,
+  { durableReads = false, onFatal = () => undefined }: VaultOptions = {},
 ): Promise<Vault> {
   await using opened = new AsyncDisposableStack();
   const keyring = opened.use(await keyringOf(store, places));
@@ -62,7 +69,7 @@ export async function openVault(
       ...(way && { way }),
     });
   }
-  const gate = new Gate(store, rows, audit, policy);
+  const gate = new Gate(store, rows, audit, policy, durableReads);
   const ledgers = new Ledgers(gate, rows, await store.epoch());
   const bundles = new Bundles(gate, rows, ledgers);
   const secrets = new Secrets(gate, rows, bundles);
@@ -165,6 +172,7 @@ export async function openVault(
       whileOpen.defer(() => store.close());
       try {
         await rewrap.stop();
+        await gate.over();
         await gate.settle();
       } finally {
         await whileOpen.disposeAsync();

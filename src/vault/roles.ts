@@ -40,6 +40,8 @@ const DAEMON: ReadonlySet<Operation> = new Set<Operation>([
   "key.backup",
   "backup.make",
   "backup.restore",
+  "key.seal",
+  "key.unseal",
 ]);
 
 /** An admin has no table: all that is of a secret or a VM. */
