@@ -33,7 +33,12 @@ export async function* chunksOf(incoming: IncomingMessage): AsyncGenerator<Buffe
   } finally {
     for (const chunk of waiting) chunk.fill(0);
     incoming.off("data", take).off("end", stir).off("close", stir).off("error", stir);
-    // What is still on its way is for nobody.
+    // What is still on its way is for nobody; but a client that is sending when the connection closes sees no answer.
     incoming.on("data", (chunk: Buffer) => void chunk.fill(0)).resume();
+    if (!incoming.readableEnded && !incoming.destroyed) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      incoming.once("end", resolve).once("close", resolve);
+      await promise;
+    }
   }
 }

@@ -46,8 +46,11 @@ describe("a backup", () => {
       `of a ${store} store is the store at one revision, whatever is written meanwhile`,
       { timeout: 60_000 },
       async ({ expect }) => {
-        let between = async (): Promise<void> => undefined;
-        await using made = await TestVault.open({ store, around: (inner) => smallPages(inner, () => between()) });
+        let between: (() => Promise<void>) | undefined;
+        await using made = await TestVault.open({
+          store,
+          around: (inner) => smallPages(inner, async () => between?.()),
+        });
         const { vault } = made;
         const others = Array.from({ length: 200 }, (_, at) => `s${at}`);
         await Promise.all([...others, "left", "right"].map((name) => made.set(name, `${name} 1`)));
