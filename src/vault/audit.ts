@@ -22,7 +22,7 @@ export interface AuditFields {
   secret?: string;
   version?: number;
   vm?: string;
-  /** A way to the root key, or the recipient of a backup of it. */
+  /** A way to the root key; of a backup, who can open it. */
   way?: string;
   /** Closed words only: "ok", an error's code, or how start-up resolved it. */
   outcome?: string;
