@@ -19,6 +19,7 @@ import {
   status,
   term,
   trail,
+  unsealed,
   version,
   vm,
   whoami,
@@ -28,8 +29,8 @@ import type { ErrorCode } from "#error";
 export interface Description {
   summary: string;
   status: 200 | 201 | 204;
-  /** Absent where there is no body; "text" for lines of plain text. */
-  answer?: z.ZodType | "text";
+  /** Absent where there is no body; "text" for lines of plain text, "bytes" for a file. */
+  answer?: z.ZodType | "text" | "bytes";
   /** Besides those that any request may meet. */
   refusals: readonly ErrorCode[];
   headers?: z.ZodObject;
@@ -79,6 +80,13 @@ export const descriptions: Readonly<Record<string, Description>> = {
   "PUT /vms/{name}/secrets/{secret}": says("Attach a secret, or change how it is delivered", 200, grant, "not-found"),
   "DELETE /vms/{name}/secrets/{secret}": says("Take a secret back from a VM", 204, undefined, "not-found"),
   "DELETE /vms/{name}/secrets/{secret}/pin": says("Give a VM the newest version again", 200, grant, "not-found"),
+  "POST /vms/{name}/image": says(
+    "The VM's bundle as an image, sealed if asked to",
+    200,
+    "bytes",
+    "not-found",
+    "too-large",
+  ),
 
   "GET /keys": says("The ways to the root key, and the terms of the store", 200, keys),
   "POST /keys/ways/{way}": says("Add a way to the root key; the body is its passphrase or key", 201, rootWay, "exists"),
@@ -87,6 +95,8 @@ export const descriptions: Readonly<Record<string, Description>> = {
   "GET /keys/rewrap": says("How far the rewrap is", 200, rewrap),
   "POST /keys/rewrap": says("Seal everything under the current term, in the background", 200, rewrap),
   "DELETE /keys/terms/{term}": says("Retire a term that seals nothing", 204, undefined, "not-found", "conflict"),
+  "POST /keys/seal": says("Wipe every key: nothing can be read until they are opened", 204, undefined),
+  "POST /keys/unseal": says("Open the keys again; the body is what opens them", 200, unsealed, "wrong-key", "conflict"),
   "POST /keys/backup": says("All that opens the store, sealed to an age recipient", 200, keyBackup),
 
   "GET /audit": says("The last lines of the audit trail, as JSON lines", 200, "text"),

@@ -6,6 +6,7 @@ import type {
   CanBody,
   DeliveryBody,
   GrantBody,
+  ImageRequest,
   KeyBackupBody,
   KeysBody,
   RewrapBody,
@@ -15,6 +16,8 @@ import type {
   StatusBody,
   TrailBody,
   TrailQuery,
+  UnsealedBody,
+  UnsealQuery,
   VersionBody,
   VmBody,
   VmRequestBody,
@@ -97,8 +100,15 @@ export interface Client {
   startRewrap(): Promise<RewrapBody>;
   rewrap(): Promise<RewrapBody>;
   retireTerm(term: number): Promise<void>;
+  /** Wipes every key of the running daemon; VMs go on with what they have. */
+  sealKeys(): Promise<void>;
+  /** Opens them again, by what is brought or by what asks nobody; `secret` stays the caller's to wipe. */
+  unsealKeys(by?: UnsealQuery["by"], secret?: Buffer): Promise<UnsealedBody>;
   /** An age file with all that opens the store. */
   backupKeys(recipient: string): Promise<Buffer>;
+
+  /** What a VM has, as an image, in pieces that are wiped after each call of `take`. */
+  buildImage(vm: string, request: ImageRequest, take: (piece: Buffer) => void): Promise<void>;
 
   /** The audit trail: its last lines, each of JSON. */
   auditTail(request: LogRequest): AsyncIterable<Buffer>;
@@ -281,6 +291,16 @@ class HttpClient implements Client {
     await this.#transport.send({ method: "DELETE", path: `/keys/terms/${term}`, patience: 600_000 });
   }
 
+  async sealKeys(): Promise<void> {
+    await this.#transport.send({ method: "POST", path: "/keys/seal" });
+  }
+
+  unsealKeys(by?: UnsealQuery["by"], secret: Buffer = Buffer.alloc(0)): Promise<UnsealedBody> {
+    const headers = { "content-type": "application/octet-stream" };
+    const path = `/keys/unseal${query(by === undefined ? {} : { by })}`;
+    return this.#json({ method: "POST", path, headers, body: secret });
+  }
+
   async backupKeys(recipient: string): Promise<Buffer> {
     const { age } = await this.#json<KeyBackupBody>({
       method: "POST",
@@ -288,6 +308,10 @@ class HttpClient implements Client {
       ...jsonBody({ recipient }),
     });
     return Buffer.from(age, "base64");
+  }
+
+  async buildImage(vm: string, request: ImageRequest, take: (piece: Buffer) => void): Promise<void> {
+    await this.#transport.take({ method: "POST", path: `${vmPath(vm)}/image`, ...jsonBody(request) }, take);
   }
 
   auditTail(request: LogRequest): AsyncIterable<Buffer> {

@@ -26,6 +26,7 @@ const operations = [
   "grant.unpin",
   "grant.list",
   "bundle.resolve",
+  "bundle.export",
   "secret.disclose",
   "vm.claim",
   "vm.receipt",
@@ -38,6 +39,8 @@ const operations = [
   "key.rewrap",
   "key.retire",
   "key.backup",
+  "key.seal",
+  "key.unseal",
 ] as const satisfies Operation[];
 
 // An operation that is missing above does not compile.

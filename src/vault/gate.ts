@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { describeCaller, type Caller } from "#caller";
-import { HatchwayError, toHatchwayError } from "#error";
+import { HatchwayError, toHatchwayError, type ErrorCode } from "#error";
 import { Mutex } from "#mutex";
 import type { Scope } from "#role";
 import type { Change, Store } from "#store";
@@ -9,6 +9,9 @@ import { authorise, refusalOf, scopes, type Operation, type Policy, type Subject
 import type { Rows } from "#vault/rows";
 
 export type Writes = Partial<Pick<Change, "expect" | "put" | "delete">>;
+
+/** Values leave for a guest, or for a person who makes an image of them. */
+export type Disclosure = "secret.disclose" | "bundle.export";
 
 const HEAD = "head";
 /** How often a change that met another one is tried again. */
@@ -93,9 +96,14 @@ export class Gate {
     }
   }
 
-  /** Resolves once the changes that are under way now are over. Throws "unavailable" if the fate of one is not known. */
-  async underWay(): Promise<void> {
+  /** Resolves once the changes that are under way now are over. */
+  async over(): Promise<void> {
     await Promise.all(this.#underWay);
+  }
+
+  /** The same; throws "unavailable" if the fate of one is not known. */
+  async underWay(): Promise<void> {
+    await this.over();
     await this.#learn();
     if (this.#uncertain.size === 0) return;
     throw new HatchwayError("unavailable", "the store has not told yet what became of a change", { hint: "try again" });
@@ -135,13 +143,10 @@ export class Gate {
   }
 
   /** Writes the lines that say which values leave, and to whom. Nothing may leave before this has resolved. */
-  async disclose(caller: Caller, vmId: string, subjects: readonly Subject[]): Promise<void> {
-    await this.#authorise(caller, "secret.disclose", { vmId });
+  async disclose(caller: Caller, operation: Disclosure, about: Subject, subjects: readonly Subject[]): Promise<void> {
+    await this.#authorise(caller, operation, about);
     const opId = randomUUID();
-    const lines = subjects.map((subject) => ({
-      ...auditFields(caller, "secret.disclose", opId, subject),
-      outcome: "ok",
-    }));
+    const lines = subjects.map((subject) => ({ ...auditFields(caller, operation, opId, subject), outcome: "ok" }));
     await this.#audit.record(lines, this.#durableReads);
   }
 
@@ -151,12 +156,16 @@ export class Gate {
     await this.#audit.record([{ ...fields, outcome: "alarm" }], false);
   }
 
+  /** A line for what was refused; after the fact where none could be written then. */
+  async refused(caller: Caller, operation: Operation, outcome: ErrorCode, subject: Subject = {}): Promise<void> {
+    await this.#audit.record([{ ...auditFields(caller, operation, randomUUID(), subject), outcome }], false);
+  }
+
   async #authorise(caller: Caller, operation: Operation, subject: Subject): Promise<void> {
     try {
       authorise(this.#policy, caller, operation, subject);
     } catch (error) {
-      const fields = auditFields(caller, operation, randomUUID(), subject);
-      await this.#audit.record([{ ...fields, outcome: toHatchwayError(error).code }], false);
+      await this.refused(caller, operation, toHatchwayError(error).code, subject);
       throw error;
     }
   }

@@ -20,6 +20,8 @@ import type { WaySources } from "#vault/ways";
 export interface VaultOptions {
   /** A read's line of the audit is synced before the value leaves; else it is written before, and synced soon after. */
   durableReads?: boolean;
+  /** Called once when the disk under the audit trail failed: end the process. */
+  onFatal?: (error: HatchwayError) => void;
 }
 
 /** Where the vault's files are, and what opens its keys; the key file is made where there is no keyring yet. */
@@ -32,13 +34,13 @@ export interface VaultPlaces extends WaySources {
 
 /**
  * Opens the vault over `store`, which it then owns. Throws "wrong-key", "corrupt", "forbidden" or "unavailable" before
- * anything could be served.
+ * anything could be served. `onFatal` is called when the disk of the audit trail failed: the vault should then be closed.
  */
 export async function openVault(
   store: Store,
   places: VaultPlaces,
   policy: Policy,
-  { durableReads = false }: VaultOptions = {},
+  { durableReads = false, onFatal = () => undefined }: VaultOptions = {},
 ): Promise<Vault> {
   await using opened = new AsyncDisposableStack();
   const keyring = opened.use((await openKeyring(places.keyring, places)) ?? (await firstKeyring(store, places)));
@@ -46,6 +48,7 @@ export async function openVault(
   const anchor = await Gate.anchorOf(store, rows);
   const { audit, open, done } = await Audit.open(places.audit, keyring.auditKey, anchor);
   opened.defer(() => audit.close());
+  audit.onSyncFailed(onFatal);
   for (const { seq, opId } of done) {
     if ((await store.committed(opId)) !== undefined) continue;
     throw new HatchwayError("corrupt", `the store is older than the audit trail: it lacks the change of line ${seq}`, {
@@ -109,6 +112,7 @@ export async function openVault(
       if (caller.kind === "vm") ledgers.contact(vmId);
       return bundles.resolve(caller, vmId);
     },
+    export: async (caller, name) => bundles.export(caller, (await vms.get(caller, name)).id),
     convergence: async (caller, vmId) =>
       gate.read(caller, "vm.read", await bundles.subject(caller, vmId), async () => {
         await bundles.resolve(caller, vmId);
@@ -166,6 +170,7 @@ export async function openVault(
       whileOpen.defer(() => store.close());
       try {
         await rewrap.stop();
+        await gate.over();
         await gate.settle();
       } finally {
         await whileOpen.disposeAsync();
