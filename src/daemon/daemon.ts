@@ -33,6 +33,8 @@ import { isSynced } from "#vm";
 export interface DaemonOptions {
   mode: "system" | "session";
   places: Places;
+  /** It is of a process that has other work, and stays that process's: its umask is left alone. */
+  isEmbedded?: boolean;
   /** Write the log to stderr as well. */
   echo: boolean;
   /** Asks for the passphrase where no other way leads to the keys. */
@@ -64,7 +66,7 @@ export class Daemon {
   /** Resolves once it serves; throws HatchwayError, with nothing left open, if it cannot. */
   static async start(options: DaemonOptions): Promise<Daemon> {
     // Whatever this process or a VMM of its makes is for its user alone, unless it says otherwise.
-    process.umask(0o077);
+    if (options.isEmbedded !== true) process.umask(0o077);
     const { state } = options.places;
     await privateDirectory(state);
     const daemon = new Daemon(new DaemonLog(join(state, "daemon.log"), options.echo));
@@ -90,6 +92,7 @@ export class Daemon {
 
   async #open(options: DaemonOptions): Promise<void> {
     const { mode, places, onFatal, listen = [], tokens = [] } = options;
+    const kind = options.isEmbedded === true ? "embedded" : mode;
     const { log } = this;
     const config = await readConfig(places.config);
     checkSocketPath(places.socket, "choose a shorter XDG_RUNTIME_DIR");
@@ -103,7 +106,7 @@ export class Daemon {
     const { vault } = sealing;
     this.#closers.push(() => vault.close());
 
-    const self: Caller = { kind: "embedded", uid: ownUid(), purpose: `${mode} daemon` };
+    const self: Caller = { kind: "embedded", uid: ownUid(), purpose: `${kind} daemon` };
     const delivery = new Delivery(vault);
     this.#closers.push(() => delivery.close());
     const guests = new GuestServer({ vault, delivery, report: (error) => log.report(error) });
@@ -134,7 +137,7 @@ export class Daemon {
     });
     const startedAt = new Date().toISOString();
     const status = (caller: Caller): Promise<StatusBody> =>
-      statusOf({ mode, places, startedAt, store, vault, sealing, machines, caller });
+      statusOf({ kind, places, startedAt, store, vault, sealing, machines, caller });
     const app = adminApp({ vault, sealing, machines, hostGroups, status, log, attachDefault: config.attach });
     const admin = serveApi(app, unixCaller, (line) => log.write(line));
     await listenAdmin(admin, mode, places.socket);
@@ -153,7 +156,7 @@ export class Daemon {
     }
     this.#closers.push(() => network[Symbol.dispose]());
     const lid = sealing.isSealed ? "; its keys are sealed, open them with: hatchway key unseal" : "";
-    log.write(`hatchway ${VERSION} serves ${mode} on ${places.socket}, pid ${process.pid}${lid}`);
+    log.write(`hatchway ${VERSION} serves ${kind} on ${places.socket}, pid ${process.pid}${lid}`);
     this.isSealed = sealing.isSealed;
   }
 }
@@ -231,7 +234,7 @@ async function closeAdmin(admin: Server | TlsServer): Promise<void> {
 }
 
 interface StatusParts {
-  mode: "system" | "session";
+  kind: StatusBody["mode"];
   places: Places;
   startedAt: string;
   store: Store;
@@ -242,11 +245,11 @@ interface StatusParts {
 }
 
 async function statusOf(parts: StatusParts): Promise<StatusBody> {
-  const { mode, places, startedAt, store, sealing } = parts;
+  const { kind, places, startedAt, store, sealing } = parts;
   return {
     version: VERSION,
     pid: process.pid,
-    mode,
+    mode: kind,
     state: places.state,
     socket: places.socket,
     started_at: startedAt,
