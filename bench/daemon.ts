@@ -7,7 +7,7 @@ import { DaemonProcess, endOf, type Serving } from "#test/kit/daemon-process";
 import { request } from "./programs.ts";
 
 /** What a guest proves itself with. */
-const KEY = "ab".repeat(32);
+export const KEY: string = "ab".repeat(32);
 
 let bundled = false;
 

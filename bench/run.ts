@@ -14,9 +14,11 @@ import { create } from "./parts/create.ts";
 import { guest } from "./parts/guest.ts";
 import { list } from "./parts/list.ts";
 import { read } from "./parts/read.ts";
+import { start } from "./parts/start.ts";
+import { stall } from "./parts/stall.ts";
 import { showResults } from "./table.ts";
 
-const PARTS: readonly Part[] = [create, guest, read, list, command];
+const PARTS: readonly Part[] = [create, guest, read, list, start, stall, command];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -29,9 +31,10 @@ if (unknown !== undefined) {
 
 const chosen = PARTS.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
 const parts: { name: string; about: string; results: (Result | Missing)[] }[] = [];
-for (const { name, about, open } of chosen) {
+for (const part of chosen) {
+  const { name, about } = part;
   console.log(`${name}: ${about}`);
-  await using contest = await open({ size: Number(values.size) });
+  await using contest = await part.open({ size: Number(values.size) });
   const results = await compete(contest.contestants, Number(values.rounds), say);
   say("");
   parts.push({ name, about, results });

@@ -2,10 +2,10 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { BenchDaemon } from "../daemon.ts";
-import { Libvirt } from "../libvirt.ts";
-import { median, type Contest, type Contestant, type Part, type Scale } from "../measure.ts";
-import { find, NOT_INSTALLED, timed } from "../programs.ts";
+import { BenchDaemon } from "#bench/daemon";
+import { Libvirt } from "#bench/libvirt";
+import { median, type Contest, type Contestant, type Part, type Scale } from "#bench/measure";
+import { find, NOT_INSTALLED, timed } from "#bench/programs";
 
 const SECRETS = 100;
 const EMPTY = "empty node";

@@ -2,11 +2,11 @@
 import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { BenchDaemon } from "../daemon.ts";
-import { etcdPut, startEtcd } from "../etcd.ts";
-import { Libvirt } from "../libvirt.ts";
-import { median, type Contest, type Contestant, type Figures, type Part, type Scale } from "../measure.ts";
-import { compile, find, load, NOT_INSTALLED, rateOf, request, timed } from "../programs.ts";
+import { BenchDaemon } from "#bench/daemon";
+import { etcdPut, startEtcd } from "#bench/etcd";
+import { Libvirt } from "#bench/libvirt";
+import { median, type Contest, type Contestant, type Figures, type Part, type Scale } from "#bench/measure";
+import { compile, find, load, NOT_INSTALLED, rateOf, request, timed } from "#bench/programs";
 
 const VALUE = "a password of 32 bytes, or so ...";
 const FLOOR = "append + fdatasync";

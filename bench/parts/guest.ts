@@ -3,9 +3,9 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { BenchDaemon, claimed } from "../daemon.ts";
-import type { Contest, Contestant, Part, Scale } from "../measure.ts";
-import { compile, load, rateOf, request, Server } from "../programs.ts";
+import { BenchDaemon, claimed } from "#bench/daemon";
+import type { Contest, Contestant, Part, Scale } from "#bench/measure";
+import { compile, load, rateOf, request, Server } from "#bench/programs";
 
 const SIZE = 64;
 const NODE_REPLY = `

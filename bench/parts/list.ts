@@ -2,9 +2,9 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { BenchDaemon } from "../daemon.ts";
-import type { Contest, Part, Scale } from "../measure.ts";
-import { compile, load, request } from "../programs.ts";
+import { BenchDaemon } from "#bench/daemon";
+import type { Contest, Part, Scale } from "#bench/measure";
+import { compile, load, request } from "#bench/programs";
 
 const SECRETS = 10_000;
 

@@ -3,11 +3,11 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { BenchDaemon, claimed } from "../daemon.ts";
-import { etcdGet, etcdPut, startEtcd } from "../etcd.ts";
-import { Libvirt } from "../libvirt.ts";
-import type { Contest, Contestant, Figures, Part, Scale } from "../measure.ts";
-import { compile, find, load, NOT_INSTALLED, rateOf, timed } from "../programs.ts";
+import { BenchDaemon, claimed } from "#bench/daemon";
+import { etcdGet, etcdPut, startEtcd } from "#bench/etcd";
+import { Libvirt } from "#bench/libvirt";
+import type { Contest, Contestant, Figures, Part, Scale } from "#bench/measure";
+import { compile, find, load, NOT_INSTALLED, rateOf, timed } from "#bench/programs";
 
 const VALUE = "a password of 32 bytes, or so ...";
 const OURS = "guest read, 1 connection";

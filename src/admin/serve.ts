@@ -58,7 +58,6 @@ export function serveNetwork(api: Api, door: Door, tls: TlsOptions | undefined, 
 function listener(api: Api, door: Door, report: Report): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
   const oneAtATime = new OneAtATime();
   const serve = async (incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
-    if (!oneAtATime.admits(incoming, outgoing)) return;
     let caller: Caller;
     try {
       incoming.url = readTarget(incoming.url ?? "");
@@ -74,7 +73,7 @@ function listener(api: Api, door: Door, report: Report): (incoming: IncomingMess
       outgoing,
     );
   };
-  return (incoming, outgoing) => void serve(incoming, outgoing);
+  return (incoming, outgoing) => oneAtATime.admit(incoming, outgoing, () => void serve(incoming, outgoing));
 }
 
 /** Calls `make` now; its result, or what it threw, is what the function gives. */
