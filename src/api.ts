@@ -205,7 +205,14 @@ export interface StatusBody {
   state: string;
   socket: string;
   started_at: string;
-  store: { kind: string; epoch: string; revision: number };
+  store: {
+    kind: "sqlite" | "directory";
+    epoch: string;
+    revision: number;
+    /** Of `directory`: its absolute path, and what is ignored, refused or too open there; "" is the folder itself. */
+    folder?: string;
+    problems?: { name: string; problem: string }[];
+  };
   secrets: number;
   vms: { name: string; state: VmState; wanted: number; applied?: number; in_sync: boolean; last_contact?: string }[];
 }

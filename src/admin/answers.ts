@@ -219,7 +219,13 @@ export const status: Answer<StatusBody> = z
     state: z.string(),
     socket: z.string(),
     started_at: time,
-    store: z.strictObject({ kind: z.string(), epoch: z.string(), revision: count }),
+    store: z.strictObject({
+      kind: z.enum(["sqlite", "directory"]),
+      epoch: z.string(),
+      revision: count,
+      folder: z.string().optional(),
+      problems: z.array(z.strictObject({ name: z.string(), problem: z.string() })).optional(),
+    }),
     secrets: count,
     vms: z.array(
       z.strictObject({

@@ -14,6 +14,8 @@ import { DEFAULT_MACHINE } from "#vm";
 
 /** The host's settings: `config.yaml`. */
 export interface Config {
+  /** Where the newest versions lie: `folder` is absolute, and absent where the state's own is meant. */
+  store: { kind: "sqlite" } | { kind: "directory"; folder?: string };
   /** What a VM gets whose request has no list of secrets: nothing but the defaults, or all, as Slicer does. */
   attach: "defaults" | "all";
   /** Of Slicer's routes; there is always one. */
@@ -64,10 +66,12 @@ function refuseOthers(path: string, { uid, mode }: { uid: number; mode: number }
 }
 
 export function parseConfig(path: string, text: string): Config {
-  const { attach, hostgroups, listen, tokens, roles } =
-    Setting.parse(path, text)?.fields("attach", "hostgroups", "listen", "tokens", "roles") ?? {};
+  const settings = Setting.parse(path, text);
+  const said = settings?.fields("store", "secrets-folder", "attach", "hostgroups", "listen", "tokens", "roles") ?? {};
+  const { store, "secrets-folder": folder, attach, hostgroups, listen, tokens, roles } = said;
   const tokenFiles = tokens?.entries().map(([id, setting]) => readToken(id, setting)) ?? [];
   return {
+    store: readStore(store, folder),
     attach: attach?.word("defaults", "all") ?? "defaults",
     hostGroups: hostgroups?.entries().map(([name, setting]) => readHostGroup(name, setting)) ?? [
       { name: "vm", launch: DEFAULT_MACHINE, runners: [] },
@@ -76,6 +80,13 @@ export function parseConfig(path: string, text: string): Config {
     tokens: tokenFiles,
     ...(roles && { roles: roles.list().map((setting) => readRole(setting, tokenFiles)) }),
   };
+}
+
+function readStore(store: Setting | undefined, folder: Setting | undefined): Config["store"] {
+  const kind = store?.word("sqlite", "directory") ?? "sqlite";
+  if (kind === "directory") return { kind, ...(folder && { folder: folder.text(pathProblem) }) };
+  if (folder) throw folder.wrong("is for store: directory");
+  return { kind };
 }
 
 function readHostGroup(name: string, setting: Setting): HostGroup {

@@ -9,13 +9,14 @@ import { serveApi, unixCaller } from "#admin/serve";
 import type { TokenFile } from "#admin/tokens";
 import type { StatusBody } from "#api";
 import type { Caller } from "#caller";
-import { readConfig } from "#daemon/config";
+import { readConfig, type Config } from "#daemon/config";
 import { NumberedGroups } from "#daemon/host-groups";
 import { listenNetwork, showAddress, type ListenAddress } from "#daemon/listen";
 import { waySources } from "#daemon/places";
 import { DaemonLog } from "#daemon/log";
 import { HostMachines } from "#daemon/machines";
 import { Delivery } from "#delivery";
+import { DirectoryStore, refuseFolder } from "#directory/store";
 import { HatchwayError } from "#error";
 import { GuestServer } from "#guest/server";
 import { errnoText, isErrno, ownUid, privateDirectory } from "#host/files";
@@ -83,8 +84,11 @@ export class Daemon {
     const config = await readConfig(places.config);
     checkSocketPath(places.socket, "choose a shorter XDG_RUNTIME_DIR");
     const store = await openSqliteStore(join(places.state, "store.db"), { create: true, onFatal });
-    const vault = await openVaultOver(store, options, config.roles);
+    const folder = directoryOf(config, places, log);
+    const vault = await openVaultOver(store, options, config.roles, folder);
     this.#closers.push(() => vault.close());
+    if (folder) this.#closers.push(() => folder.close());
+    await (folder ? folder.open(vault) : refuseFolder(vault));
 
     const self: Caller = { kind: "embedded", uid: ownUid(), purpose: `${mode} daemon` };
     const delivery = new Delivery(vault);
@@ -116,7 +120,7 @@ export class Daemon {
     });
     const startedAt = new Date().toISOString();
     const status = (caller: Caller): Promise<StatusBody> =>
-      statusOf({ mode, places, startedAt, store, vault, machines, caller });
+      statusOf({ mode, places, startedAt, store, folder, vault, machines, caller });
     const app = adminApp({ vault, machines, hostGroups, status, log, attachDefault: config.attach });
     const admin = serveApi(app, unixCaller, (line) => log.write(line));
     await listenAdmin(admin, mode, places.socket);
@@ -141,6 +145,7 @@ async function openVaultOver(
   store: Store,
   { mode, places, askPassphrase }: DaemonOptions,
   roles: readonly RoleGrant[] | undefined,
+  folder: DirectoryStore | undefined,
 ): Promise<Vault> {
   const files = {
     ...waySources(places),
@@ -150,11 +155,16 @@ async function openVaultOver(
   };
   try {
     const who = mode === "system" ? { mode } : { mode, uid: ownUid() };
-    return await openVault(store, files, { ...who, ...(roles && { roles }) });
+    return await openVault(store, files, { ...who, ...(roles && { roles }) }, folder?.mirror);
   } catch (error) {
     await store.close();
     throw error;
   }
+}
+
+/** The folder of plain secrets, where the configuration wants one. */
+function directoryOf({ store }: Config, { state }: Places, log: DaemonLog): DirectoryStore | undefined {
+  return store.kind === "directory" ? new DirectoryStore(store.folder ?? join(state, ".secrets"), log) : undefined;
 }
 
 /** The folder of all sockets: others may pass through it to a VM's own folder, in system mode, and see nothing. */
@@ -212,14 +222,16 @@ interface StatusParts {
   places: Places;
   startedAt: string;
   store: Store;
+  folder: DirectoryStore | undefined;
   vault: Vault;
   machines: HostMachines;
   caller: Caller;
 }
 
 async function statusOf(parts: StatusParts): Promise<StatusBody> {
-  const { mode, places, startedAt, store, vault, machines, caller } = parts;
+  const { mode, places, startedAt, store, folder, vault, machines, caller } = parts;
   const views = await machines.views(caller);
+  const kept = { epoch: (await store.epoch()).toString("hex"), revision: await store.revision() };
   return {
     version: VERSION,
     pid: process.pid,
@@ -227,7 +239,9 @@ async function statusOf(parts: StatusParts): Promise<StatusBody> {
     state: places.state,
     socket: places.socket,
     started_at: startedAt,
-    store: { kind: "sqlite", epoch: (await store.epoch()).toString("hex"), revision: await store.revision() },
+    store: folder
+      ? { kind: "directory", ...kept, ...(await folder.status(vault, caller)) }
+      : { kind: "sqlite", ...kept },
     secrets: (await vault.secrets(caller)).length,
     vms: views.map(({ vm, machine, convergence }) => ({
       name: vm.name,

@@ -27,6 +27,9 @@ const operations = [
   "grant.list",
   "bundle.resolve",
   "secret.disclose",
+  "secret.compare",
+  "secret.export",
+  "store.bind",
   "vm.claim",
   "vm.receipt",
   "audit.read",
@@ -81,11 +84,21 @@ test("another user may do nothing in a session", ({ expect }) => {
 test("whoever can open the socket may do everything in a system but reach for the keys, which is root's", ({
   expect,
 }) => {
-  const roots = new Set<string>(["key.way.add", "key.way.remove", "key.retire", "key.backup"]);
+  const keys = ["key.way.add", "key.way.remove", "key.retire", "key.backup"];
+  const roots = new Set<string>([...keys, "secret.compare", "secret.export", "store.bind"]);
   const his = Object.fromEntries(Object.entries(everything).filter(([operation]) => !roots.has(operation)));
   expect(allowed(system, unix(1001))).toEqual(his);
   expect(allowed(system, unix(0))).toEqual(everything);
 });
+
+test.for([session, system])(
+  "a file of the plain folder says what its secret is, and no more ($mode)",
+  (policy, { expect }) => {
+    const its = ["secret.set", "secret.remove", "secret.read", "secret.list", "secret.compare", "store.bind"];
+    const yes = Object.fromEntries(its.map((operation) => [operation, "yes"]));
+    expect(allowed(policy, { kind: "folder", path: "/s/.secrets/db" })).toEqual(yes);
+  },
+);
 
 test.for([session, system])("a runner sees what is his vm's, and no other ($mode)", (policy, { expect }) => {
   const his = { "vm.read": "yes", "grant.list": "yes", "bundle.resolve": "yes", "secret.disclose": "yes" };

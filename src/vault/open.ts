@@ -1,4 +1,5 @@
 import { HatchwayError } from "#error";
+import type { Mirror } from "#mirror";
 import { privateDirectory } from "#host/files";
 import type { Store } from "#store";
 import type { Vault } from "#vault";
@@ -9,6 +10,7 @@ import { Gate } from "#vault/gate";
 import { createKeyring, openKeyring } from "#vault/keyring";
 import { KeyOperations } from "#vault/keys";
 import { Ledgers } from "#vault/ledgers";
+import { Plain } from "#vault/plain";
 import { Rewrap } from "#vault/rewrap";
 import { operationOf } from "#vault/roles";
 import { Rows } from "#vault/rows";
@@ -27,9 +29,9 @@ export interface VaultPlaces extends WaySources {
 
 /**
  * Opens the vault over `store`, which it then owns. Throws "wrong-key", "corrupt", "forbidden" or "unavailable" before
- * anything could be served.
+ * anything could be served. Where there is a `mirror`, the newest versions are kept there as well.
  */
-export async function openVault(store: Store, places: VaultPlaces, policy: Policy): Promise<Vault> {
+export async function openVault(store: Store, places: VaultPlaces, policy: Policy, mirror?: Mirror): Promise<Vault> {
   await using opened = new AsyncDisposableStack();
   const keyring = opened.use((await openKeyring(places.keyring, places)) ?? (await firstKeyring(store, places)));
   const rows = new Rows(store, keyring);
@@ -58,7 +60,7 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
   const gate = new Gate(store, rows, audit, policy);
   const ledgers = new Ledgers(gate, rows, await store.epoch());
   const bundles = new Bundles(gate, rows, ledgers);
-  const secrets = new Secrets(gate, rows, bundles);
+  const secrets = new Secrets(gate, rows, bundles, mirror);
   const vms = new Vms(gate, rows, secrets, bundles, ledgers, policy);
   const unwatch = store.watch(await store.revision(), (event) => {
     if (event.kind === "reset" || gate.isUncertain) bundles.changedAll();
@@ -149,6 +151,7 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
 
     keys: new KeyOperations(gate, keyring, rewrap),
     trail: new AuditTrail(gate, rows, audit, keyring.auditKey),
+    plain: new Plain(gate, rows, secrets),
 
     watch: (listener) => bundles.watch(listener),
     close: async () => {
