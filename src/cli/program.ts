@@ -10,6 +10,7 @@ import { addDaemonCommands, type Serve } from "./daemon-commands.ts";
 import { addSecretCommands } from "./secret-commands.ts";
 import { addKeyCommands } from "./key-commands.ts";
 import type { LoadOffline } from "./offline.ts";
+import { addStoreCommands } from "./store-commands.ts";
 import { makeStyle } from "./style.ts";
 import { addVmCommands } from "./vm-commands.ts";
 
@@ -40,6 +41,7 @@ export function makeProgram(run: Run, serve: Serve, offline: LoadOffline): Comma
   program.commandsGroup("The daemon:");
   addDaemonCommands(run, program, serve);
   addKeyCommands(run, program, offline);
+  addStoreCommands(run, program, offline);
   addAuditCommands(run, program, offline);
   const groups = program.commands.map((command) => command.name());
   program.commandsGroup("Help:");

@@ -1,6 +1,6 @@
 import { constants } from "node:fs";
 import { open, stat, type FileHandle } from "node:fs/promises";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import type { TokenFile } from "#admin/tokens";
 import { pathProblem, readListen, readRole, readToken } from "#daemon/access-config";
 import type { ListenAddress } from "#daemon/listen";
@@ -9,6 +9,7 @@ import { HatchwayError } from "#error";
 import { isErrno, ownUid } from "#host/files";
 import type { HostGroup } from "#hostgroup";
 import { userNameProblem, vmNameProblem } from "#protocol/names";
+import type { Places } from "#places";
 import type { RoleGrant } from "#role";
 import { DEFAULT_MACHINE } from "#vm";
 
@@ -25,6 +26,11 @@ export interface Config {
   tokens: TokenFile[];
   /** Who may do what; undefined: whoever gets in may do all. */
   roles?: RoleGrant[];
+}
+
+/** The folder of plain secrets, absolute; also where one is only meant. */
+export function secretsFolder({ store }: Config, { state }: Pick<Places, "state">): string {
+  return store.kind === "directory" && store.folder !== undefined ? store.folder : join(state, ".secrets");
 }
 
 /** Reads the settings; a missing file means the defaults. Throws "invalid" with the line of what is wrong. */

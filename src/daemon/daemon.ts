@@ -9,7 +9,7 @@ import { serveApi, unixCaller } from "#admin/serve";
 import type { TokenFile } from "#admin/tokens";
 import type { StatusBody } from "#api";
 import type { Caller } from "#caller";
-import { readConfig, type Config } from "#daemon/config";
+import { readConfig, secretsFolder, type Config } from "#daemon/config";
 import { NumberedGroups } from "#daemon/host-groups";
 import { listenNetwork, showAddress, type ListenAddress } from "#daemon/listen";
 import { waySources } from "#daemon/places";
@@ -163,8 +163,8 @@ async function openVaultOver(
 }
 
 /** The folder of plain secrets, where the configuration wants one. */
-function directoryOf({ store }: Config, { state }: Places, log: DaemonLog): DirectoryStore | undefined {
-  return store.kind === "directory" ? new DirectoryStore(store.folder ?? join(state, ".secrets"), log) : undefined;
+function directoryOf(config: Config, places: Places, log: DaemonLog): DirectoryStore | undefined {
+  return config.store.kind === "directory" ? new DirectoryStore(secretsFolder(config, places), log) : undefined;
 }
 
 /** The folder of all sockets: others may pass through it to a VM's own folder, in system mode, and see nothing. */

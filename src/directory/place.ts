@@ -1,11 +1,11 @@
 // The folder itself, and the mark in it that says whose it is: without it an empty mount point would look as if all
 // secrets had been removed.
 import { constants } from "node:fs";
-import { lstat, mkdir, open, unlink } from "node:fs/promises";
+import { lstat, mkdir, open } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { HatchwayError } from "#error";
 import { errnoText, isErrno, ownUid, syncFolder } from "#host/files";
-import { OWN } from "./staging.ts";
+import { discard, OWN } from "./staging.ts";
 
 const MARK = `${OWN}store`;
 
@@ -48,6 +48,6 @@ export async function writeMark(folder: string, id: string): Promise<void> {
 }
 
 export async function removeMark(folder: string): Promise<void> {
-  await unlink(join(folder, MARK));
+  await discard(join(folder, MARK));
   await syncFolder(folder);
 }

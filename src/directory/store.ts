@@ -120,10 +120,13 @@ export async function bindFolder(vault: Vault, caller: Caller, folder: string): 
   await writeMark(folder, id);
 }
 
-/** Ends that the folder is the store's: the sealed store is the truth again. */
+/** Ends that the folder is the store's: the sealed store is the truth from the first commit on. */
 export async function unbindFolder(vault: Vault, caller: Caller, folder: string): Promise<void> {
-  await vault.plain.bind(caller, undefined);
+  const bound = await vault.plain.binding();
+  if (bound?.folder !== folder) return;
+  if (bound.state === "bound") await vault.plain.bind(caller, { ...bound, state: "filling" });
   await removeMark(folder);
+  await vault.plain.bind(caller, undefined);
 }
 
 /** Throws "invalid" if the newest secrets are in a folder: without it, older ones would be served. */
@@ -131,7 +134,7 @@ export async function refuseFolder(vault: Vault): Promise<void> {
   const bound = await vault.plain.binding();
   if (bound?.state !== "bound") return;
   throw new HatchwayError("invalid", `the secrets of this store are in the folder "${bound.folder}"`, {
-    hint: "set store: directory in config.yaml, or: hatchway store migrate directory sqlite",
+    hint: `set store: directory in config.yaml, or: hatchway store migrate directory:${bound.folder} sqlite`,
   });
 }
 
