@@ -7,6 +7,7 @@ import { withGlobalFlags, type Run } from "./command.ts";
 import { addAuditCommands } from "./audit-commands.ts";
 import { addCompletionCommand } from "./completion-commands.ts";
 import { addDaemonCommands, type Serve } from "./daemon-commands.ts";
+import { addImageCommands } from "./image-commands.ts";
 import { addSecretCommands } from "./secret-commands.ts";
 import { addKeyCommands } from "./key-commands.ts";
 import type { LoadOffline } from "./offline.ts";
@@ -36,6 +37,7 @@ export function makeProgram(run: Run, serve: Serve, offline: LoadOffline): Comma
   program.commandsGroup("Secrets and VMs:");
   addSecretCommands(run, program);
   addVmCommands(run, program);
+  addImageCommands(run, program);
   program.commandsGroup("Access:");
   addAccessCommands(run, program);
   program.commandsGroup("The daemon:");

@@ -143,7 +143,7 @@ export class Daemon {
 
 async function openVaultOver(
   store: Store,
-  { mode, places, askPassphrase }: DaemonOptions,
+  { mode, places, askPassphrase, onFatal }: DaemonOptions,
   roles: readonly RoleGrant[] | undefined,
   folder: DirectoryStore | undefined,
 ): Promise<Vault> {
@@ -155,7 +155,8 @@ async function openVaultOver(
   };
   try {
     const who = mode === "system" ? { mode } : { mode, uid: ownUid() };
-    return await openVault(store, files, { ...who, ...(roles && { roles }) }, folder?.mirror);
+    const policy = { ...who, ...(roles && { roles }) };
+    return await openVault(store, files, policy, onFatal, folder?.mirror);
   } catch (error) {
     await store.close();
     throw error;

@@ -7,7 +7,7 @@ import { parseAddress } from "#daemon/listen";
 import { HatchwayError } from "#error";
 import { placesOf, type StatePlace } from "#daemon/places";
 import { privateDirectory } from "#host/files";
-import { hideMemory } from "#host/libc";
+import { endAtOnce, hideMemory } from "#host/libc";
 import type { Places } from "#places";
 
 export interface ServeOptions extends StatePlace {
@@ -33,6 +33,7 @@ export async function serve(options: ServeOptions): Promise<number> {
   const stop = (): void => end(undefined);
   for (const signal of signals) process.on(signal, stop);
   hideMemory();
+  process.once("exit", (code) => endAtOnce(code));
   const echo = process.env[CHILD] === undefined;
   const { mode, askPassphrase } = options;
   const asking = askPassphrase && { askPassphrase };

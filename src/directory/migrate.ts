@@ -1,8 +1,7 @@
 // Secrets from the sealed store into a folder of plain files, and back. Each direction can be killed at any moment and run
 // again, and says that it is done only after every file was read back and compared. What is the truth changes in one
 // commit, the binding's: before it the side that they come from is complete, after it the other.
-import { constants } from "node:fs";
-import { open, readdir } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Caller } from "#caller";
 import { HatchwayError } from "#error";
@@ -13,7 +12,7 @@ import type { Vault } from "#vault";
 import { attributesOf, changeOf } from "./attributes.ts";
 import { readEntry } from "./entry.ts";
 import { openFolder } from "./place.ts";
-import { discard, leftovers, place, stage } from "./staging.ts";
+import { discard, erase, leftovers, place, setAside, stage } from "./staging.ts";
 import { bindFolder, unbindFolder, type DirectoryStore } from "./store.ts";
 import type { Tracked } from "./tracked.ts";
 
@@ -78,11 +77,12 @@ export async function fromDirectory(
   const secrets = await vault.secrets(caller);
   const done: Migration = { folder, secrets: secrets.length, files: 0, left: [] };
   if (!removeFiles) return done;
+  for (const { path } of await leftovers(folder)) await erase(path);
   for (const secret of secrets) {
     const why = await difference(vault, caller, tracked, secret);
     if (why === undefined) {
-      await overwrite(tracked.pathOf(secret.name));
-      await discard(tracked.pathOf(secret.name));
+      // Out of its place first: a process that is killed now leaves no file that says something else than its secret.
+      await erase(await setAside(folder, secret.name));
       done.files += 1;
     } else if (why !== "is missing") done.left.push({ name: secret.name, why });
   }
@@ -174,14 +174,6 @@ async function others(tracked: Tracked, secrets: readonly Secret[]): Promise<Mig
     name,
     why: secretNameProblem(name) === undefined ? "is no secret of the store yet" : "is not named as a secret",
   }));
-}
-
-/** Zeroes over what the file holds. A disk that writes elsewhere (flash, a journal, snapshots) may keep the old bytes. */
-async function overwrite(path: string): Promise<void> {
-  await using file = await open(path, constants.O_WRONLY | constants.O_NOFOLLOW);
-  const { size } = await file.stat();
-  await file.write(Buffer.alloc(size), 0, size, 0);
-  await file.sync();
 }
 
 function broken(folder: string, name: string): HatchwayError {

@@ -61,6 +61,29 @@ export async function hold(folder: string, name: string): Promise<string | undef
   }
 }
 
+/** Gives a file that is to go the name of one that is held, so that its place is empty. */
+export async function setAside(folder: string, name: string): Promise<string> {
+  const path = join(folder, `${OWN}gone-${random()}=${name}`);
+  await rename(join(folder, name), path);
+  return path;
+}
+
+/**
+ * Writes zeroes over what a file holds, and removes it. A disk that writes elsewhere (flash, a journal, snapshots) may
+ * keep the old bytes.
+ */
+export async function erase(path: string): Promise<void> {
+  const file = await open(path, constants.O_WRONLY | constants.O_NOFOLLOW);
+  try {
+    const { size } = await file.stat();
+    await file.write(Buffer.alloc(size), 0, size, 0);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await unlink(path);
+}
+
 /** Takes the file away that is held, unless another has its name by now. */
 export async function drop(folder: string, name: string, held: string): Promise<void> {
   const path = join(folder, name);

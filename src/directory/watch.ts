@@ -2,6 +2,8 @@
 // the start and now and then, since the kernel drops what it has no room to tell.
 import { watch, type FSWatcher } from "node:fs";
 import { lstat, readdir } from "node:fs/promises";
+import { HatchwayError } from "#error";
+import { errnoText } from "#host/files";
 import { secretNameProblem } from "#protocol/names";
 import type { Intake } from "./intake.ts";
 import type { Problems } from "./problems.ts";
@@ -89,15 +91,24 @@ export class FolderWatch {
     const { ino } = await lstat(this.#tracked.folder, { bigint: true });
     if (this.#inode === ino) return;
     this.#watcher?.close();
-    this.#watcher = watch(this.#tracked.folder, (_event, name) => {
-      if (name === null) void this.#again();
-      else if (!name.startsWith(OWN)) this.#mark(name);
-    });
+    this.#watcher = this.#begin();
     this.#watcher.on("error", (error) => {
       this.#inode = undefined;
       this.#report(error);
     });
     this.#inode = ino;
+  }
+
+  #begin(): FSWatcher {
+    try {
+      return watch(this.#tracked.folder, (_event, name) => {
+        if (name === null) void this.#again();
+        else if (!name.startsWith(OWN)) this.#mark(name);
+      });
+    } catch (cause) {
+      const why = `cannot watch the folder "${this.#tracked.folder}": ${errnoText(cause)}`;
+      throw new HatchwayError("unavailable", why, { hint: "see /proc/sys/fs/inotify/max_user_instances", cause });
+    }
   }
 
   async #allNames(): Promise<Set<string>> {

@@ -33,6 +33,16 @@ export function hideMemory(): void {
   throw new HatchwayError("unsupported", `cannot keep this process out of core files: ${lastError()}`);
 }
 
+const exitNow: (status: number) => void = libc.func("void _exit(int status)");
+
+/**
+ * Ends this process without the exit handlers of the libraries in it (_exit(2)): koffi's sync the standard streams, and
+ * wait for themselves for ever where the disk of one of these fails.
+ */
+export function endAtOnce(status: number): void {
+  exitNow(status);
+}
+
 /** `errno` after the call before, as text. */
 export function lastError(): string {
   const number = koffi.errno();

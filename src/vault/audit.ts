@@ -86,6 +86,7 @@ export class Audit {
   #writing: Promise<void> | undefined;
   #syncTimer: NodeJS.Timeout | undefined;
   #failure: HatchwayError | undefined;
+  #syncFailed: (error: HatchwayError) => void = () => undefined;
 
   private constructor(path: string, file: FileHandle, start: number, key: Key, position: AuditPosition, full: number) {
     this.path = path;
@@ -156,6 +157,14 @@ export class Audit {
   onWritten(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
+  }
+
+  /**
+   * Calls `listener` when the disk did not take what was written: after a failed fsync(2) the kernel may call lines
+   * written that never reached the disk, and nobody may build on them.
+   */
+  onSyncFailed(listener: (error: HatchwayError) => void): void {
+    this.#syncFailed = listener;
   }
 
   /** Writes an intent; resolves once it is on disk (`durable`) or written. Nothing may be done before that. */
@@ -244,7 +253,12 @@ export class Audit {
 
   async #sync(): Promise<void> {
     const written = this.#written;
-    await this.#file.datasync();
+    try {
+      await this.#file.datasync();
+    } catch (cause) {
+      this.#syncFailed(cannotWrite(cause));
+      throw cause;
+    }
     if (written.seq > this.#synced.seq) this.#synced = written;
   }
 
@@ -262,11 +276,15 @@ export class Audit {
 
   /** After a failed write the file's end is unknown: this process writes no more, and so discloses no more. */
   #fail(cause: unknown, group: Waiting[]): void {
-    this.#failure = new HatchwayError("unavailable", `the audit trail cannot be written: ${errnoText(cause)}`, {
-      hint: "make room or mend the disk, then restart the daemon",
-      cause,
-    });
+    this.#failure = cannotWrite(cause);
     for (const { reject } of [...group, ...this.#queue]) reject(this.#failure);
     this.#queue = [];
   }
+}
+
+function cannotWrite(cause: unknown): HatchwayError {
+  return new HatchwayError("unavailable", `the audit trail cannot be written: ${errnoText(cause)}`, {
+    hint: "make room or mend the disk, then restart the daemon",
+    cause,
+  });
 }

@@ -10,6 +10,9 @@ import type { Rows } from "#vault/rows";
 
 export type Writes = Partial<Pick<Change, "expect" | "put" | "delete">>;
 
+/** Values leave for a guest, or for a person who makes an image of them. */
+export type Disclosure = "secret.disclose" | "bundle.export";
+
 const HEAD = "head";
 /** How often a change that met another one is tried again. */
 const TRIES = 8;
@@ -132,13 +135,10 @@ export class Gate {
   }
 
   /** Writes the lines that say which values leave, and to whom. Nothing may leave before this has resolved. */
-  async disclose(caller: Caller, vmId: string, subjects: readonly Subject[]): Promise<void> {
-    await this.#authorise(caller, "secret.disclose", { vmId });
+  async disclose(caller: Caller, operation: Disclosure, about: Subject, subjects: readonly Subject[]): Promise<void> {
+    await this.#authorise(caller, operation, about);
     const opId = randomUUID();
-    const lines = subjects.map((subject) => ({
-      ...auditFields(caller, "secret.disclose", opId, subject),
-      outcome: "ok",
-    }));
+    const lines = subjects.map((subject) => ({ ...auditFields(caller, operation, opId, subject), outcome: "ok" }));
     await this.#audit.record(lines, false);
   }
 

@@ -29,15 +29,23 @@ export interface VaultPlaces extends WaySources {
 
 /**
  * Opens the vault over `store`, which it then owns. Throws "wrong-key", "corrupt", "forbidden" or "unavailable" before
- * anything could be served. Where there is a `mirror`, the newest versions are kept there as well.
+ * anything could be served. `onFatal` is called when the disk of the audit trail failed: the vault should then be closed.
+ * Where there is a `mirror`, the newest versions are kept there as well.
  */
-export async function openVault(store: Store, places: VaultPlaces, policy: Policy, mirror?: Mirror): Promise<Vault> {
+export async function openVault(
+  store: Store,
+  places: VaultPlaces,
+  policy: Policy,
+  onFatal: (error: HatchwayError) => void = () => undefined,
+  mirror?: Mirror,
+): Promise<Vault> {
   await using opened = new AsyncDisposableStack();
   const keyring = opened.use((await openKeyring(places.keyring, places)) ?? (await firstKeyring(store, places)));
   const rows = new Rows(store, keyring);
   const anchor = await Gate.anchorOf(store, rows);
   const { audit, open, done } = await Audit.open(places.audit, keyring.auditKey, anchor);
   opened.defer(() => audit.close());
+  audit.onSyncFailed(onFatal);
   for (const { seq, opId } of done) {
     if ((await store.committed(opId)) !== undefined) continue;
     throw new HatchwayError("corrupt", `the store is older than the audit trail: it lacks the change of line ${seq}`, {
@@ -101,6 +109,7 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
       if (caller.kind === "vm") ledgers.contact(vmId);
       return bundles.resolve(caller, vmId);
     },
+    export: async (caller, name) => bundles.export(caller, (await vms.get(caller, name)).id),
     convergence: async (caller, vmId) =>
       gate.read(caller, "vm.read", await bundles.subject(caller, vmId), async () => {
         await bundles.resolve(caller, vmId);

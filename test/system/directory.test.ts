@@ -11,14 +11,16 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { link, open, rename, rm, truncate } from "node:fs/promises";
+import { link, mkdtemp, open, rename, rm, truncate } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { describe, onTestFinished, test } from "vitest";
 import type { SecretBody, StatusBody } from "#api";
-import { RUNNER_A, TestDaemon } from "#test/kit/daemon";
+import { DirectoryStore } from "#directory/store";
+import { RUNNER_A, STRANGER, TestDaemon } from "#test/kit/daemon";
 import { GuestWatch } from "#test/kit/guest-watch";
 import { until } from "#test/kit/until";
+import { admin, TestVault } from "#test/kit/vault";
 
 class Desk {
   readonly daemon: TestDaemon;
@@ -116,19 +118,21 @@ const editors: [string, string][] = [
   ["a writer that is slow", "(printf t; sleep 0.4; printf w; sleep 0.4; echo o) >key"],
 ];
 
-test.for(editors)("one change is one version, and arrives once: %s", async ([, command], { expect }) => {
-  const desk = await Desk.open();
-  desk.sh("echo one >key; echo >fence");
-  await until("both are there", async () => (await desk.names()).length === 2);
-  const guest = await desk.guest("key", "fence");
-  desk.sh(command);
-  await until("the change has arrived", async () => (await desk.version("key")) > 1);
-  await desk.fence();
-  await until("the guest has it", () => guest.seen.some(({ has }) => (has["fence"]?.version ?? 0) > 1));
-  expect(await desk.version("key")).toBe(2);
-  expect(guest.seen.flatMap(({ brings }) => brings["key"] ?? [])).toEqual(["one\n", "two\n"]);
-  expect(await desk.names()).toEqual(["fence", "key"]);
-});
+for (const [editor, command] of editors) {
+  test(`one change is one version, and arrives once: ${editor}`, async ({ expect }) => {
+    const desk = await Desk.open();
+    desk.sh("echo one >key; echo >fence");
+    await until("both are there", async () => (await desk.names()).length === 2);
+    const guest = await desk.guest("key", "fence");
+    desk.sh(command);
+    await until("the change has arrived", async () => (await desk.version("key")) > 1);
+    await desk.fence();
+    await until("the guest has it", () => guest.seen.some(({ has }) => (has["fence"]?.version ?? 0) > 1));
+    expect(await desk.version("key")).toBe(2);
+    expect(guest.seen.flatMap(({ brings }) => brings["key"] ?? [])).toEqual(["one\n", "two\n"]);
+    expect(await desk.names()).toEqual(["fence", "key"]);
+  });
+}
 
 test("a change of mode or owner, or the same bytes again, is no version", async ({ expect }) => {
   const desk = await Desk.open();
@@ -346,4 +350,46 @@ test("a file that is truncated and one that is replaced while it is read are rea
   await truncate(desk.path("key"), 10);
   await until("the short one is there", async () => (await desk.secret("key"))?.size === 10);
   expect(await desk.version("key")).toBe(2);
+});
+
+/** From now on this process acts as that user. */
+function become(id: number): void {
+  process.seteuid?.(0);
+  process.setegid?.(id);
+  process.seteuid?.(id);
+}
+
+test("a user's own daemon makes files of his own, keeps the owner that they stand for, and takes files of others once they are quiet", async ({
+  expect,
+}) => {
+  const parent = await mkdtemp("/tmp/hw-");
+  onTestFinished(() => rm(parent, { recursive: true }));
+  chownSync(parent, STRANGER, STRANGER);
+  become(STRANGER);
+  const folder = join(parent, ".secrets");
+  const store = new DirectoryStore(folder, { write: () => undefined, report: () => undefined });
+  become(0);
+  const made = await TestVault.open({ mirror: store.mirror });
+  onTestFinished(() => made[Symbol.asyncDispose]());
+  become(STRANGER);
+  await store.open(made.vault);
+  onTestFinished(() => store.close());
+  // The last that is asked for is done first.
+  onTestFinished(() => become(0));
+
+  await made.set("db", "one", { user: 33, group: 34, mode: "0440" });
+  const { uid, gid, mode } = statSync(join(folder, "db"));
+  expect([uid, gid, mode & 0o7777]).toEqual([STRANGER, STRANGER, 0o440]);
+  writeFileSync(join(folder, "mine"), "by hand", { mode: 0o600 });
+  become(0);
+  writeFileSync(join(folder, "root"), "of root");
+  chmodSync(join(folder, "root"), 0o644);
+  become(STRANGER);
+  await until("all are there", async () => (await made.vault.secrets(admin)).length === 3);
+  const owners = (await made.vault.secrets(admin)).map(({ name, delivery }) => [name, delivery.user, delivery.group]);
+  expect(owners).toEqual([
+    ["db", 33, 34],
+    ["mine", STRANGER, STRANGER],
+    ["root", 0, 0],
+  ]);
 });
