@@ -33,8 +33,8 @@ interface MigrateFlags extends PlaceFlags {
 }
 
 function defineMigrate(command: Command): Command {
-  return placeFlags(command)
-    .option("--remove-files", "directory to sqlite: overwrite and remove the plain files, once they are checked")
+  const removing = "directory to sqlite: overwrite and remove the plain files, once they are checked";
+  return placeFlags(command.option("--remove-files", removing))
     .description(
       "Moves all secrets between sqlite and directory[:/folder]; VMs, grants and versions stay. The daemon must be " +
         "stopped. Killed at any moment it can be run again; it is done when every file was read back and compared. " +
