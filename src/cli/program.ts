@@ -10,6 +10,7 @@ import { addDaemonCommands, type Serve } from "./daemon-commands.ts";
 import { addImageCommands } from "./image-commands.ts";
 import { addSecretCommands } from "./secret-commands.ts";
 import { addKeyCommands } from "./key-commands.ts";
+import { addPkiCommands } from "./pki-commands.ts";
 import type { LoadOffline } from "./offline.ts";
 import { addStoreCommands } from "./store-commands.ts";
 import { makeStyle } from "./style.ts";
@@ -40,6 +41,7 @@ export function makeProgram(run: Run, serve: Serve, offline: LoadOffline): Comma
   addImageCommands(run, program);
   program.commandsGroup("Access:");
   addAccessCommands(run, program);
+  addPkiCommands(run, program);
   program.commandsGroup("The daemon:");
   addDaemonCommands(run, program, serve);
   addKeyCommands(run, program, offline);
@@ -81,7 +83,8 @@ Environment:
   HATCHWAY_URI           the daemon to talk to, where -c does not say it
   HATCHWAY_TOKEN_FILE    for http:// and https://: the private file with the bearer token
   HATCHWAY_CERT_FILE, HATCHWAY_KEY_FILE, HATCHWAY_CA_FILE
-                         for https://: the client's certificate and key, the server's authority
+                         for https://: the client's certificate, its key (if it is not in that
+                         file), the server's authority
   XDG_RUNTIME_DIR, XDG_STATE_HOME, XDG_CONFIG_HOME
                          where a session daemon has its socket, state, configuration
   NO_COLOR               no colours

@@ -17,6 +17,14 @@ test.for([
 });
 
 test.for([
+  ["", "written"],
+  ["audit: durable", "durable"],
+] as const)("%j has its reads %s first", ([text, audit], { expect }) => {
+  expect(parseConfig("c.yaml", text)).toMatchObject({ audit });
+});
+
+test.for([
+  ["audit: sync", 'line 1: audit is "written" or "durable"'],
   ["store: etcd", 'line 1: store is "sqlite" or "directory"'],
   ["secrets-folder: /s/.secrets", "line 1: secrets-folder is for store: directory"],
   ["store: directory\nsecrets-folder: .secrets", 'line 2: secrets-folder ".secrets" is not an absolute path'],
@@ -26,7 +34,7 @@ test.for([
   ["attach:", 'line 1: attach is "defaults" or "all"'],
   [
     "# one\n\natach: all",
-    'line 3: unknown key "atach"; known: store, secrets-folder, attach, hostgroups, listen, tokens, roles',
+    'line 3: unknown key "atach"; known: store, secrets-folder, attach, audit, hostgroups, listen, tokens, roles',
   ],
   ["attach: all\nattach: defaults", "line 2: duplicate key"],
   ["- attach", "line 1: not a mapping of keys to values"],

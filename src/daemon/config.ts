@@ -19,6 +19,8 @@ export interface Config {
   store: { kind: "sqlite" } | { kind: "directory"; folder?: string };
   /** What a VM gets whose request has no list of secrets: nothing but the defaults, or all, as Slicer does. */
   attach: "defaults" | "all";
+  /** Whether a line of the audit that says a value leaves is on disk before it does, or written only. */
+  audit: "written" | "durable";
   /** Of Slicer's routes; there is always one. */
   hostGroups: HostGroup[];
   /** Where the admin API is served besides its socket. */
@@ -72,13 +74,14 @@ function refuseOthers(path: string, { uid, mode }: { uid: number; mode: number }
 }
 
 export function parseConfig(path: string, text: string): Config {
-  const settings = Setting.parse(path, text);
-  const said = settings?.fields("store", "secrets-folder", "attach", "hostgroups", "listen", "tokens", "roles") ?? {};
-  const { store, "secrets-folder": folder, attach, hostgroups, listen, tokens, roles } = said;
+  const known = ["store", "secrets-folder", "attach", "audit", "hostgroups", "listen", "tokens", "roles"] as const;
+  const said = Setting.parse(path, text)?.fields(...known) ?? {};
+  const { store, "secrets-folder": folder, attach, audit, hostgroups, listen, tokens, roles } = said;
   const tokenFiles = tokens?.entries().map(([id, setting]) => readToken(id, setting)) ?? [];
   return {
     store: readStore(store, folder),
     attach: attach?.word("defaults", "all") ?? "defaults",
+    audit: audit?.word("written", "durable") ?? "written",
     hostGroups: hostgroups?.entries().map(([name, setting]) => readHostGroup(name, setting)) ?? [
       { name: "vm", launch: DEFAULT_MACHINE, runners: [] },
     ],

@@ -2,7 +2,7 @@ import { chmod, lchown, mkdir, readFile, rm } from "node:fs/promises";
 import type { Server } from "node:http";
 import type { Server as TlsServer } from "node:https";
 import { once } from "node:events";
-import { connect, type AddressInfo } from "node:net";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { adminApp } from "#admin/app";
 import { serveApi, unixCaller } from "#admin/serve";
@@ -11,22 +11,23 @@ import type { StatusBody } from "#api";
 import type { Caller } from "#caller";
 import { readConfig, secretsFolder, type Config } from "#daemon/config";
 import { NumberedGroups } from "#daemon/host-groups";
-import { listenNetwork, showAddress, type ListenAddress } from "#daemon/listen";
+import type { ListenAddress } from "#daemon/listen";
+import { Network } from "#daemon/network";
 import { waySources } from "#daemon/places";
 import { DaemonLog } from "#daemon/log";
 import { HostMachines } from "#daemon/machines";
 import { Delivery } from "#delivery";
 import { DirectoryStore, refuseFolder } from "#directory/store";
-import { HatchwayError } from "#error";
+import { HatchwayError, toHatchwayError } from "#error";
 import { GuestServer } from "#guest/server";
 import { errnoText, isErrno, ownUid, privateDirectory } from "#host/files";
 import type { Places } from "#places";
 import { checkSocketPath } from "#socket-path";
 import { openSqliteStore } from "#store/sqlite";
-import type { RoleGrant } from "#role";
 import type { Store } from "#store";
 import type { Vault } from "#vault";
-import { openVault } from "#vault/open";
+import type { Sealing } from "#sealing";
+import { SealableVault, type SealableOptions } from "#vault/sealable";
 import { VERSION } from "#version";
 import { isSynced } from "#vm";
 
@@ -37,6 +38,8 @@ export interface DaemonOptions {
   echo: boolean;
   /** Asks for the passphrase where no other way leads to the keys. */
   askPassphrase?: (label: string) => Promise<Buffer>;
+  /** Start with the keys sealed. */
+  sealed?: boolean;
   /** Besides what the configuration says. */
   listen?: readonly ListenAddress[];
   tokens?: readonly TokenFile[];
@@ -51,6 +54,9 @@ export interface DaemonOptions {
 export class Daemon {
   readonly #closers: (() => Promise<void> | void)[] = [];
   readonly log: DaemonLog;
+  #network: Network | undefined;
+  /** Whether it started with its keys sealed. */
+  isSealed = false;
 
   private constructor(log: DaemonLog) {
     this.log = log;
@@ -72,6 +78,11 @@ export class Daemon {
     }
   }
 
+  /** Reads again the files of tokens, certificates and revocation lists; the log has what came of it. */
+  async reload(): Promise<void> {
+    await this.#network?.reload();
+  }
+
   /** Finishes what is under way and lets go of everything; running VMs go on. */
   async close(): Promise<void> {
     for (const close of this.#closers.splice(0).toReversed()) await close();
@@ -85,10 +96,25 @@ export class Daemon {
     checkSocketPath(places.socket, "choose a shorter XDG_RUNTIME_DIR");
     const store = await openSqliteStore(join(places.state, "store.db"), { create: true, onFatal });
     const folder = directoryOf(config, places, log);
-    const vault = await openVaultOver(store, options, config.roles, folder);
+    const opened = Promise.withResolvers<HostMachines>();
+    const sealing = await openVaultOver(store, options, config, {
+      ...(folder && { mirror: folder.mirror }),
+      onFatal,
+      report: (line) => log.write(line),
+      unsealed: async () => {
+        const started = await opened.promise;
+        await openSecrets(vault, folder).catch((thrown: unknown) => {
+          // With its keys open it would not have started.
+          onFatal(toHatchwayError(thrown));
+          throw thrown;
+        });
+        await started.open();
+      },
+    });
+    const { vault } = sealing;
     this.#closers.push(() => vault.close());
     if (folder) this.#closers.push(() => folder.close());
-    await (folder ? folder.open(vault) : refuseFolder(vault));
+    if (!sealing.isSealed) await openSecrets(vault, folder);
 
     const self: Caller = { kind: "embedded", uid: ownUid(), purpose: `${mode} daemon` };
     const delivery = new Delivery(vault);
@@ -109,7 +135,8 @@ export class Daemon {
     });
     this.#closers.push(() => machines.close());
     await refuseSecond(places.socket);
-    await machines.open();
+    if (!sealing.isSealed) await machines.open();
+    opened.resolve(machines);
 
     const hostGroups = new NumberedGroups({
       vault,
@@ -120,33 +147,36 @@ export class Daemon {
     });
     const startedAt = new Date().toISOString();
     const status = (caller: Caller): Promise<StatusBody> =>
-      statusOf({ mode, places, startedAt, store, folder, vault, machines, caller });
-    const app = adminApp({ vault, machines, hostGroups, status, log, attachDefault: config.attach });
+      statusOf({ mode, places, startedAt, store, folder, vault, sealing, machines, caller });
+    const app = adminApp({ vault, sealing, machines, hostGroups, status, log, attachDefault: config.attach });
     const admin = serveApi(app, unixCaller, (line) => log.write(line));
     await listenAdmin(admin, mode, places.socket);
     this.#closers.push(() => closeAdmin(admin));
-    const servers = await listenNetwork({
+    const network = await Network.listen({
       api: app,
       vault,
       addresses: [...config.listen, ...listen],
       tokens: [...config.tokens, ...tokens],
       report: (line) => log.write(line),
     });
-    for (const server of servers) {
+    this.#network = network;
+    for (const { server, address } of network.listeners) {
       this.#closers.push(() => closeAdmin(server));
-      const { address, port } = server.address() as AddressInfo;
-      log.write(`hatchway serves on ${showAddress(address, port)}`);
+      log.write(`hatchway serves on ${address}`);
     }
-    log.write(`hatchway ${VERSION} serves ${mode} on ${places.socket}, pid ${process.pid}`);
+    this.#closers.push(() => network[Symbol.dispose]());
+    const lid = sealing.isSealed ? "; its keys are sealed, open them with: hatchway key unseal" : "";
+    log.write(`hatchway ${VERSION} serves ${mode} on ${places.socket}, pid ${process.pid}${lid}`);
+    this.isSealed = sealing.isSealed;
   }
 }
 
 async function openVaultOver(
   store: Store,
-  { mode, places, askPassphrase, onFatal }: DaemonOptions,
-  roles: readonly RoleGrant[] | undefined,
-  folder: DirectoryStore | undefined,
-): Promise<Vault> {
+  { mode, places, askPassphrase, sealed = false }: DaemonOptions,
+  { roles, audit }: Config,
+  lid: Pick<SealableOptions, "report" | "unsealed" | "onFatal" | "mirror">,
+): Promise<SealableVault> {
   const files = {
     ...waySources(places),
     ...(askPassphrase && { askPassphrase }),
@@ -155,12 +185,17 @@ async function openVaultOver(
   };
   try {
     const who = mode === "system" ? { mode } : { mode, uid: ownUid() };
-    const policy = { ...who, ...(roles && { roles }) };
-    return await openVault(store, files, policy, onFatal, folder?.mirror);
+    const options = { ...lid, sealed, durableReads: audit === "durable" };
+    return await SealableVault.open(store, files, { ...who, ...(roles && { roles }) }, options);
   } catch (error) {
     await store.close();
     throw error;
   }
+}
+
+/** Throws unless the newest versions are where the configuration says. */
+async function openSecrets(vault: Vault, folder: DirectoryStore | undefined): Promise<void> {
+  await (folder ? folder.open(vault) : refuseFolder(vault));
 }
 
 /** The folder of plain secrets, where the configuration wants one. */
@@ -225,13 +260,13 @@ interface StatusParts {
   store: Store;
   folder: DirectoryStore | undefined;
   vault: Vault;
+  sealing: Sealing;
   machines: HostMachines;
   caller: Caller;
 }
 
 async function statusOf(parts: StatusParts): Promise<StatusBody> {
-  const { mode, places, startedAt, store, folder, vault, machines, caller } = parts;
-  const views = await machines.views(caller);
+  const { mode, places, startedAt, store, folder, vault, sealing, caller } = parts;
   const kept = { epoch: (await store.epoch()).toString("hex"), revision: await store.revision() };
   return {
     version: VERSION,
@@ -241,8 +276,17 @@ async function statusOf(parts: StatusParts): Promise<StatusBody> {
     socket: places.socket,
     started_at: startedAt,
     store: folder
-      ? { kind: "directory", ...kept, ...(await folder.status(vault, caller)) }
+      ? { kind: "directory", ...kept, ...(!sealing.isSealed && (await folder.status(vault, caller))) }
       : { kind: "sqlite", ...kept },
+    sealed: sealing.isSealed,
+    ...(!sealing.isSealed && (await contentsOf(parts))),
+  };
+}
+
+/** What only the keys tell. */
+async function contentsOf({ vault, machines, caller }: StatusParts): Promise<Pick<StatusBody, "secrets" | "vms">> {
+  const views = await machines.views(caller);
+  return {
     secrets: (await vault.secrets(caller)).length,
     vms: views.map(({ vm, machine, convergence }) => ({
       name: vm.name,

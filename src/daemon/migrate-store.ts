@@ -71,7 +71,7 @@ async function openStopped(
   };
   const policy: Policy = mode === "system" ? { mode } : { mode, uid: ownUid() };
   try {
-    return await openVault(sealed, files, policy, undefined, store?.mirror);
+    return await openVault(sealed, files, policy, store && { mirror: store.mirror });
   } catch (error) {
     await sealed.close();
     throw error;

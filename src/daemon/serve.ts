@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { closeSync, openSync } from "node:fs";
 import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Daemon, type DaemonOptions } from "#daemon/daemon";
@@ -13,6 +14,8 @@ import type { Places } from "#places";
 export interface ServeOptions extends StatePlace {
   /** Answer once the daemon serves, and leave it running. */
   background?: boolean;
+  /** Start with the keys sealed. */
+  sealed?: boolean;
   /** Asks for the passphrase of the store, where there is a terminal. */
   askPassphrase?: (label: string) => Promise<Buffer>;
   /** An address of the loopback to serve on as well, and the private file with the token that opens it. */
@@ -29,16 +32,23 @@ export async function serve(options: ServeOptions): Promise<number> {
   const places = placesOf(options);
   if (options.background === true && process.env[CHILD] === undefined) return serveInBackground(places);
   const { promise: ended, resolve: end } = Promise.withResolvers<HatchwayError | undefined>();
-  const signals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
   const stop = (): void => end(undefined);
-  for (const signal of signals) process.on(signal, stop);
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, stop);
+  const { promise: serving, resolve: serves } = Promise.withResolvers<Daemon>();
+  const onTerminal = process.stderr.isTTY;
+  process.on("SIGHUP", () => {
+    // The terminal that it was started on went away, and with it whoever watched it.
+    if (onTerminal && !hasTerminal()) return stop();
+    void serving.then(reload);
+  });
   hideMemory();
   process.once("exit", (code) => endAtOnce(code));
   const echo = process.env[CHILD] === undefined;
-  const { mode, askPassphrase } = options;
+  const { mode, askPassphrase, sealed = false } = options;
   const asking = askPassphrase && { askPassphrase };
-  const daemon = await Daemon.start({ mode, places, echo, onFatal: end, ...asking, ...networkOf(options) });
-  process.send?.({ serving: places.socket });
+  const daemon = await Daemon.start({ mode, places, sealed, echo, onFatal: end, ...asking, ...networkOf(options) });
+  serves(daemon);
+  process.send?.({ sealed: daemon.isSealed });
   process.disconnect?.();
   const fatal = await ended;
   if (fatal) daemon.log.report(fatal);
@@ -50,6 +60,22 @@ export async function serve(options: ServeOptions): Promise<number> {
   // What has failed cannot be closed in order either; why is known.
   await Promise.allSettled([daemon.close()]);
   throw fatal;
+}
+
+async function reload(daemon: Daemon): Promise<void> {
+  daemon.log.write("SIGHUP: reading tokens and certificates again");
+  await daemon.reload();
+}
+
+/** Whether the terminal of this process is still there: tty(4). */
+function hasTerminal(): boolean {
+  try {
+    closeSync(openSync("/dev/tty", "r"));
+    return true;
+  } catch (error) {
+    if (error instanceof Error && "syscall" in error) return false;
+    throw error;
+  }
 }
 
 /** `--listen` and `--token-file`, as the configuration has such; the token is called by its flag. */
@@ -72,16 +98,18 @@ async function serveInBackground(places: Places): Promise<number> {
     stdio: ["ignore", "ignore", stderr.fd, "ipc"],
   });
   const late = AbortSignal.timeout(START_LIMIT);
-  const serving = once(child, "message", { signal: late }).then(() => true);
-  const exited = once(child, "exit", { signal: late }).then(() => false);
+  const serving = once(child, "message", { signal: late }).then(([said]) => said as { sealed: boolean });
+  const exited = once(child, "exit", { signal: late }).then(() => undefined);
+  let said: { sealed: boolean } | undefined;
   try {
-    if (!(await Promise.race([serving, exited]))) {
+    said = await Promise.race([serving, exited]);
+    if (!said) {
       process.stderr.write(await readFile(words));
       return child.exitCode ?? 1;
     }
   } catch (cause) {
     throw new HatchwayError("timeout", `the daemon does not serve after ${START_LIMIT / 1000} s`, {
-      hint: "see why with: hatchway logs",
+      hint: `see why in ${join(places.state, "daemon.log")}`,
       cause,
     });
   } finally {
@@ -90,5 +118,6 @@ async function serveInBackground(places: Places): Promise<number> {
   if (child.connected) child.disconnect();
   child.unref();
   process.stdout.write(`serving on ${places.socket}, pid ${child.pid}\n`);
+  if (said.sealed) process.stderr.write("hint: its keys are sealed: open them with: hatchway key unseal\n");
   return 0;
 }

@@ -47,6 +47,8 @@ export class DirectoryStore {
    * where the folder is not this store's.
    */
   async open(vault: Vault): Promise<void> {
+    // The keys were sealed and opened again: what could not be brought in meanwhile has been tried on and on.
+    if (this.#watch) return;
     const { side, intake } = await this.join(vault);
     const report = (error: unknown): void => this.#log.report(error);
     this.#watch = new FolderWatch(this.tracked, side, intake, this.problems, report);

@@ -6,6 +6,7 @@
 // `mac` is HMAC-SHA256 under the audit key over the MAC of the line before (32 bytes; zero for the first) and the line
 // as it stands without `,"mac":"…"`. The anchor, kept in the store with every mutation, says from where on there are
 // operations still open and what the newest line was: a file that ends before it, or differs, was cut or edited.
+import { writeSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { HatchwayError } from "#error";
 import { errnoText } from "#host/files";
@@ -84,6 +85,8 @@ export class Audit {
   readonly #listeners = new Set<() => void>();
   #queue: Waiting[] = [];
   #writing: Promise<void> | undefined;
+  /** Syncs under way. */
+  #syncs = 0;
   #syncTimer: NodeJS.Timeout | undefined;
   #failure: HatchwayError | undefined;
   #syncFailed: (error: HatchwayError) => void = () => undefined;
@@ -203,10 +206,33 @@ export class Audit {
   #append(phase: "intent" | "outcome", all: readonly AuditFields[], durable: boolean): Promise<void> {
     if (this.#failure) return Promise.reject(this.#failure);
     const line = Buffer.concat(all.map((fields) => this.#encode(phase, fields)));
+    if (!durable && this.#writing === undefined && this.#isCalm && !this.#isFull)
+      return this.#appendNow(line, this.#position);
     return new Promise((resolve, reject) => {
       this.#queue.push({ line, durable, end: this.#position, resolve, reject });
       this.#writing ??= this.#write();
     });
+  }
+
+  #appendNow(line: Buffer, end: AuditPosition): Promise<void> {
+    try {
+      this.#writeNow(line, end);
+      return Promise.resolve();
+    } catch (cause) {
+      return Promise.reject(this.#fail(cause, []));
+    }
+  }
+
+  /**
+   * Whether this thread may write itself, which spares a line the way through another one: 2 µs instead of 35. A write
+   * ends in the kernel's memory; it can wait for the disk only while that is being synced to, however long that takes.
+   */
+  get #isCalm(): boolean {
+    return this.#syncs === 0;
+  }
+
+  get #isFull(): boolean {
+    return this.#written.offset - this.#start >= this.#full;
   }
 
   #encode(phase: "intent" | "outcome", fields: AuditFields): Buffer {
@@ -226,13 +252,11 @@ export class Audit {
       this.#queue = [];
       try {
         const bytes = Buffer.concat(group.map(({ line }) => line));
-        if (this.#written.offset - this.#start >= this.#full) await this.#rotate();
-        const { bytesWritten } = await this.#file.write(bytes);
-        if (bytesWritten !== bytes.length) throw new Error("ENOSPC: short write");
-        this.#written = group.at(-1)?.end ?? this.#written;
-        for (const listener of this.#listeners) listener();
+        const { end } = group.at(-1) as Waiting;
+        if (this.#isFull) await this.#rotate();
+        if (this.#isCalm) this.#writeNow(bytes, end);
+        else this.#wrote(bytes, end, (await this.#file.write(bytes)).bytesWritten);
         if (group.some(({ durable }) => durable)) await this.#sync();
-        else this.#syncTimer ??= setTimeout(() => void this.#syncLate(), SYNC_DELAY).unref();
       } catch (cause) {
         this.#fail(cause, group);
         break;
@@ -240,6 +264,17 @@ export class Audit {
       for (const { resolve } of group) resolve();
     }
     this.#writing = undefined;
+  }
+
+  #writeNow(bytes: Buffer, end: AuditPosition): void {
+    this.#wrote(bytes, end, writeSync(this.#file.fd, bytes));
+  }
+
+  #wrote(bytes: Buffer, end: AuditPosition, count: number): void {
+    if (count !== bytes.length) throw new Error("ENOSPC: short write");
+    this.#written = end;
+    for (const listener of this.#listeners) listener();
+    this.#syncTimer ??= setTimeout(() => void this.#syncLate(), SYNC_DELAY).unref();
   }
 
   /** What is in the full file is on disk before another one is begun. */
@@ -253,11 +288,14 @@ export class Audit {
 
   async #sync(): Promise<void> {
     const written = this.#written;
+    this.#syncs++;
     try {
       await this.#file.datasync();
     } catch (cause) {
       this.#syncFailed(cannotWrite(cause));
       throw cause;
+    } finally {
+      this.#syncs--;
     }
     if (written.seq > this.#synced.seq) this.#synced = written;
   }
@@ -266,7 +304,7 @@ export class Audit {
   async #syncLate(): Promise<void> {
     this.#syncTimer = undefined;
     await this.#writing;
-    if (this.#failure) return;
+    if (this.#failure || this.#written.seq === this.#synced.seq) return;
     try {
       await this.#sync();
     } catch (cause) {
@@ -275,10 +313,11 @@ export class Audit {
   }
 
   /** After a failed write the file's end is unknown: this process writes no more, and so discloses no more. */
-  #fail(cause: unknown, group: Waiting[]): void {
+  #fail(cause: unknown, group: Waiting[]): HatchwayError {
     this.#failure = cannotWrite(cause);
     for (const { reject } of [...group, ...this.#queue]) reject(this.#failure);
     this.#queue = [];
+    return this.#failure;
   }
 }
 

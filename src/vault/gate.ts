@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { describeCaller, type Caller } from "#caller";
-import { HatchwayError, toHatchwayError } from "#error";
+import { HatchwayError, toHatchwayError, type ErrorCode } from "#error";
 import { Mutex } from "#mutex";
 import type { Scope } from "#role";
 import type { Change, Store } from "#store";
@@ -25,17 +25,20 @@ export class Gate {
   readonly #rows: Rows;
   readonly #audit: Audit;
   readonly #policy: Policy;
+  /** Whether the lines of what leaves are on disk before it does, and not only written. */
+  readonly #durableReads: boolean;
   readonly #underWay = new Set<Promise<void>>();
   /** What changes the same secret or VM: side by side most of it would only meet each other, and try again in vain. */
   readonly #oneByOne = new Mutex();
   /** Operations whose fate the store did not tell in time. Their intents stay open, for `#learn` or for start-up. */
   readonly #uncertain = new Map<string, AuditFields | undefined>();
 
-  constructor(store: Store, rows: Rows, audit: Audit, policy: Policy) {
+  constructor(store: Store, rows: Rows, audit: Audit, policy: Policy, durableReads: boolean) {
     this.#store = store;
     this.#rows = rows;
     this.#audit = audit;
     this.#policy = policy;
+    this.#durableReads = durableReads;
   }
 
   /** The anchor that the newest mutation left in the store. Throws "corrupt" where one is missing. */
@@ -93,9 +96,14 @@ export class Gate {
     }
   }
 
-  /** Resolves once the changes that are under way now are over. Throws "unavailable" if the fate of one is not known. */
-  async underWay(): Promise<void> {
+  /** Resolves once the changes that are under way now are over. */
+  async over(): Promise<void> {
     await Promise.all(this.#underWay);
+  }
+
+  /** The same; throws "unavailable" if the fate of one is not known. */
+  async underWay(): Promise<void> {
+    await this.over();
     await this.#learn();
     if (this.#uncertain.size === 0) return;
     throw new HatchwayError("unavailable", "the store has not told yet what became of a change", { hint: "try again" });
@@ -139,7 +147,7 @@ export class Gate {
     await this.#authorise(caller, operation, about);
     const opId = randomUUID();
     const lines = subjects.map((subject) => ({ ...auditFields(caller, operation, opId, subject), outcome: "ok" }));
-    await this.#audit.record(lines, false);
+    await this.#audit.record(lines, this.#durableReads);
   }
 
   /** A line for something that a guest did and should not have. */
@@ -148,12 +156,16 @@ export class Gate {
     await this.#audit.record([{ ...fields, outcome: "alarm" }], false);
   }
 
+  /** A line for what was refused; after the fact where none could be written then. */
+  async refused(caller: Caller, operation: Operation, outcome: ErrorCode, subject: Subject = {}): Promise<void> {
+    await this.#audit.record([{ ...auditFields(caller, operation, randomUUID(), subject), outcome }], false);
+  }
+
   async #authorise(caller: Caller, operation: Operation, subject: Subject): Promise<void> {
     try {
       authorise(this.#policy, caller, operation, subject);
     } catch (error) {
-      const fields = auditFields(caller, operation, randomUUID(), subject);
-      await this.#audit.record([{ ...fields, outcome: toHatchwayError(error).code }], false);
+      await this.refused(caller, operation, toHatchwayError(error).code, subject);
       throw error;
     }
   }

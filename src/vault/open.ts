@@ -19,6 +19,15 @@ import { AuditTrail } from "#vault/trail";
 import { Vms } from "#vault/vms";
 import type { WaySources } from "#vault/ways";
 
+export interface VaultOptions {
+  /** A read's line of the audit is synced before the value leaves; else it is written before, and synced soon after. */
+  durableReads?: boolean;
+  /** Called once when the disk under the audit trail failed: end the process. */
+  onFatal?: (error: HatchwayError) => void;
+  /** Keeps the newest versions as well, in plain. */
+  mirror?: Mirror;
+}
+
 /** Where the vault's files are, and what opens its keys; the key file is made where there is no keyring yet. */
 export interface VaultPlaces extends WaySources {
   /** Absolute path of the sealed keys. */
@@ -30,14 +39,12 @@ export interface VaultPlaces extends WaySources {
 /**
  * Opens the vault over `store`, which it then owns. Throws "wrong-key", "corrupt", "forbidden" or "unavailable" before
  * anything could be served. `onFatal` is called when the disk of the audit trail failed: the vault should then be closed.
- * Where there is a `mirror`, the newest versions are kept there as well.
  */
 export async function openVault(
   store: Store,
   places: VaultPlaces,
   policy: Policy,
-  onFatal: (error: HatchwayError) => void = () => undefined,
-  mirror?: Mirror,
+  { durableReads = false, onFatal = () => undefined, mirror }: VaultOptions = {},
 ): Promise<Vault> {
   await using opened = new AsyncDisposableStack();
   const keyring = opened.use((await openKeyring(places.keyring, places)) ?? (await firstKeyring(store, places)));
@@ -65,7 +72,7 @@ export async function openVault(
       ...(way && { way }),
     });
   }
-  const gate = new Gate(store, rows, audit, policy);
+  const gate = new Gate(store, rows, audit, policy, durableReads);
   const ledgers = new Ledgers(gate, rows, await store.epoch());
   const bundles = new Bundles(gate, rows, ledgers);
   const secrets = new Secrets(gate, rows, bundles, mirror);
@@ -168,6 +175,7 @@ export async function openVault(
       whileOpen.defer(() => store.close());
       try {
         await rewrap.stop();
+        await gate.over();
         await gate.settle();
       } finally {
         await whileOpen.disposeAsync();

@@ -52,8 +52,11 @@ export class Session implements AsyncDisposable {
   }
 
   /** Starts the daemon in the foreground, and waits until it serves. */
-  async serve(): Promise<void> {
-    const daemon = spawn(command, ["serve", "--session"], { env: this.env, stdio: ["ignore", "ignore", "pipe"] });
+  async serve(flags: readonly string[] = []): Promise<void> {
+    const daemon = spawn(command, ["serve", "--session", ...flags], {
+      env: this.env,
+      stdio: ["ignore", "ignore", "pipe"],
+    });
     this.#daemon = daemon;
     let words = "";
     await new Promise<void>((serving, failed) => {
@@ -126,7 +129,7 @@ export class Session implements AsyncDisposable {
   /** Removes the VMs, ends the daemon, and takes the folder away. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#daemon?.exitCode !== null || this.#daemon.signalCode !== null) await this.serve();
-    for (const { name } of (await this.status()).vms) await this.ok(["vm", "remove", name]);
+    for (const { name } of (await this.status()).vms ?? []) await this.ok(["vm", "remove", name]);
     await this.end("SIGTERM");
     rmSync(this.folder, { recursive: true, force: true });
   }

@@ -11,7 +11,7 @@ import type { Store } from "#store";
 import type { SecretPut, Vault } from "#vault";
 import type { AuditLine } from "#vault/audit";
 import type { Policy } from "#vault/authorise";
-import { openVault, type VaultPlaces } from "#vault/open";
+import { openVault, type VaultOptions, type VaultPlaces } from "#vault/open";
 import type { Vm } from "#vm";
 
 /** Of the session's own user, or root: may do anything that the policy leaves to him. */
@@ -22,6 +22,7 @@ export interface TestVaultOptions {
   store?: "memory" | "sqlite";
   faults?: Faults;
   policy?: Policy;
+  vault?: VaultOptions;
   /** Stands between the vault and its store. */
   around?: (store: Store) => Store;
   mirror?: Mirror;
@@ -73,7 +74,10 @@ export class TestVault {
         : openMemoryStore(faults ? { faults } : {});
     this.#store = around ? around(store) : store;
     try {
-      this.#vault = await openVault(this.#store, this.places, policy, undefined, mirror);
+      this.#vault = await openVault(this.#store, this.places, policy, {
+        ...this.#options.vault,
+        ...(mirror && { mirror }),
+      });
     } catch (error) {
       await this.#store.close();
       throw error;

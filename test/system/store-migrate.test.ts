@@ -151,6 +151,25 @@ test("killed at any moment, it is run again and loses nothing", async ({ expect 
   );
 });
 
+test("what is put into the folder while the keys are sealed comes in when they are opened, by the next daemon too", async ({
+  expect,
+}) => {
+  const { host, folder } = await made();
+  configure(host, "store: directory\n");
+  await host.serve();
+  await host.ok(["key", "seal"]);
+  writeFileSync(join(folder, "one"), "1", { mode: 0o600 });
+  expect((await host.run(["secret", "list"])).code).toBe(6);
+  await host.ok(["key", "unseal"]);
+  await until("the first is there", async () => (await host.run(["secret", "check", "one"])).code === 0);
+  await host.end("SIGTERM");
+  await host.serve(["--sealed"]);
+  writeFileSync(join(folder, "two"), "2", { mode: 0o600 });
+  await host.ok(["key", "unseal"]);
+  await until("the second too", async () => (await host.run(["secret", "check", "one", "two"])).code === 0);
+  expect((await host.status()).store.problems).toEqual([]);
+});
+
 describe("a daemon that is killed at any moment", () => {
   test("has each change whole or not at all, in file and store alike", async ({ expect }) => {
     const { host, folder } = await made();
