@@ -9,7 +9,9 @@ import type { SecretBody } from "#api";
 import { Session } from "#test/kit/session";
 import { until } from "#test/kit/until";
 
-const ROUNDS = Number(process.env["HATCHWAY_KILL_ROUNDS"] ?? 4);
+const ROUNDS = Number(process.env["HATCHWAY_KILL_ROUNDS"] ?? 3);
+/** Milliseconds: many commands, one after the other, on a machine that may be busy. */
+const LONG = 180_000;
 
 async function made(): Promise<{ host: Session; folder: string }> {
   const host = new Session();
@@ -34,62 +36,66 @@ function filesIn(folder: string): Record<string, string> {
   return Object.fromEntries(names.map((name) => [name, readFileSync(join(folder, name), "utf8")]));
 }
 
-test("there and back: values, modes, versions and grants, and a line for each value that left", async ({ expect }) => {
-  const { host, folder } = await made();
-  await host.serve();
-  await store(host, values(3));
-  await host.ok(["secret", "update", "s0", "--permissions", "0440", "--uid", "7", "--gid", "8"]);
-  await host.ok(["vm", "create", "web-1", "--secret", "s0"]);
-  const busy = await host.run(["store", "migrate", "sqlite", "directory", "--session"]);
-  expect(busy).toMatchObject({
-    code: 6,
-    stderr: expect.stringContaining("hint: stop the daemon first: hatchway stop"),
-  });
-  await host.end("SIGTERM");
+test(
+  "there and back: values, modes, versions and grants, and a line for each value that left",
+  { timeout: LONG },
+  async ({ expect }) => {
+    const { host, folder } = await made();
+    await host.serve();
+    await store(host, values(3));
+    await host.ok(["secret", "update", "s0", "--permissions", "0440", "--uid", "7", "--gid", "8"]);
+    await host.ok(["vm", "create", "web-1", "--secret", "s0"]);
+    const busy = await host.run(["store", "migrate", "sqlite", "directory", "--session"]);
+    expect(busy).toMatchObject({
+      code: 6,
+      stderr: expect.stringContaining("hint: stop the daemon first: hatchway stop"),
+    });
+    await host.end("SIGTERM");
 
-  const there = await host.run(["store", "migrate", "sqlite", "directory", "--session"]);
-  expect(there.stderr).toContain("hint: to serve from it, set in");
-  expect(there).toMatchObject({
-    code: 0,
-    stdout: `in ${folder}: 3 secrets, each read back and compared (3 files written)\n`,
-  });
-  expect(filesIn(folder)).toEqual(values(3));
-  const { mode, uid, gid } = statSync(join(folder, "s0"));
-  expect([mode & 0o7777, uid, gid, statSync(folder).mode & 0o777]).toEqual([0o440, 7, 8, 0o700]);
-  expect(await host.ok(["store", "migrate", "sqlite", "directory", "--session"])).toContain("(0 files written)");
+    const there = await host.run(["store", "migrate", "sqlite", "directory", "--session"]);
+    expect(there.stderr).toContain("hint: to serve from it, set in");
+    expect(there).toMatchObject({
+      code: 0,
+      stdout: `in ${folder}: 3 secrets, each read back and compared (3 files written)\n`,
+    });
+    expect(filesIn(folder)).toEqual(values(3));
+    const { mode, uid, gid } = statSync(join(folder, "s0"));
+    expect([mode & 0o7777, uid, gid, statSync(folder).mode & 0o777]).toEqual([0o440, 7, 8, 0o700]);
+    expect(await host.ok(["store", "migrate", "sqlite", "directory", "--session"])).toContain("(0 files written)");
 
-  await expect(host.serve()).rejects.toThrow(/the secrets of this store are in the folder/);
-  configure(host, "store: directory\n");
-  await host.serve();
-  const status = await host.ok(["status"]);
-  expect(status).toMatch(/^store +directory, revision/m);
-  expect(status).toContain(folder);
-  const audit = await host.ok(["audit", "export", "--op", "secret.export"]);
-  const lines = audit
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line) as Record<string, string>);
-  expect(lines.map(({ phase, secret }) => `${phase} ${secret}`)).toEqual(
-    ["s0", "s1", "s2"].flatMap((name) => [`intent ${name}`, `outcome ${name}`]),
-  );
-  expect(lines[0]?.["caller"]).toBe(`embedded:uid=0,store migrate to directory:${folder}`);
-  writeFileSync(join(folder, "s1"), "by hand");
-  await until("it is taken", async () => (await host.secret("s1")).version === 2);
-  await host.end("SIGTERM");
+    await expect(host.serve()).rejects.toThrow(/the secrets of this store are in the folder/);
+    configure(host, "store: directory\n");
+    await host.serve();
+    const status = await host.ok(["status"]);
+    expect(status).toMatch(/^store +directory, revision/m);
+    expect(status).toContain(folder);
+    const audit = await host.ok(["audit", "export", "--op", "secret.export"]);
+    const lines = audit
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Record<string, string>);
+    expect(lines.map(({ phase, secret }) => `${phase} ${secret}`)).toEqual(
+      ["s0", "s1", "s2"].flatMap((name) => [`intent ${name}`, `outcome ${name}`]),
+    );
+    expect(lines[0]?.["caller"]).toBe(`embedded:uid=0,store migrate to directory:${folder}`);
+    writeFileSync(join(folder, "s1"), "by hand");
+    await until("it is taken", async () => (await host.secret("s1")).version === 2);
+    await host.end("SIGTERM");
 
-  writeFileSync(join(folder, "s2"), "while stopped");
-  const back = await host.run(["store", "migrate", "directory", "sqlite", "--session"]);
-  expect(back.stdout).toBe("in the sealed store: 3 secrets, each read back and compared\n");
-  expect(back.stderr).toContain("take store: directory out of");
-  expect(back.stderr).toContain(`the plain files are still in ${folder}`);
-  configure(host, "");
-  const removed = await host.ok(["store", "migrate", "directory", "sqlite", "--remove-files", "--session"]);
-  expect(removed).toContain("3 files overwritten and removed, of which a disk may keep copies");
-  expect(readdirSync(folder)).toEqual([]);
-  await host.serve();
-  expect(await host.secret("s2")).toMatchObject({ version: 2, size: "while stopped".length });
-  expect((await host.vm("web-1")).secrets).toEqual(["s0"]);
-});
+    writeFileSync(join(folder, "s2"), "while stopped");
+    const back = await host.run(["store", "migrate", "directory", "sqlite", "--session"]);
+    expect(back.stdout).toBe("in the sealed store: 3 secrets, each read back and compared\n");
+    expect(back.stderr).toContain("take store: directory out of");
+    expect(back.stderr).toContain(`the plain files are still in ${folder}`);
+    configure(host, "");
+    const removed = await host.ok(["store", "migrate", "directory", "sqlite", "--remove-files", "--session"]);
+    expect(removed).toContain("3 files overwritten and removed, of which a disk may keep copies");
+    expect(readdirSync(folder)).toEqual([]);
+    await host.serve();
+    expect(await host.secret("s2")).toMatchObject({ version: 2, size: "while stopped".length });
+    expect((await host.vm("web-1")).secrets).toEqual(["s0"]);
+  },
+);
 
 test("what is in the way is not overwritten, and what is no secret is left", async ({ expect }) => {
   const { host } = await made();
@@ -121,7 +127,7 @@ test("what is in the way is not overwritten, and what is no secret is left", asy
   }
 });
 
-test("killed at any moment, it is run again and loses nothing", async ({ expect }) => {
+test("killed at any moment, it is run again and loses nothing", { timeout: LONG }, async ({ expect }) => {
   const { host, folder } = await made();
   await host.serve();
   await store(host, values(12));
@@ -171,7 +177,7 @@ test("what is put into the folder while the keys are sealed comes in when they a
 });
 
 describe("a daemon that is killed at any moment", () => {
-  test("has each change whole or not at all, in file and store alike", async ({ expect }) => {
+  test("has each change whole or not at all, in file and store alike", { timeout: LONG }, async ({ expect }) => {
     const { host, folder } = await made();
     configure(host, "store: directory\n");
     await host.serve();
