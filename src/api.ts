@@ -200,7 +200,7 @@ export interface CanBody {
 export interface StatusBody {
   version: string;
   pid: number;
-  mode: "system" | "session";
+  mode: "system" | "session" | "embedded";
   /** Absolute path of the state folder. */
   state: string;
   socket: string;

@@ -222,7 +222,7 @@ export const status: Answer<StatusBody> = z
   .strictObject({
     version: z.string(),
     pid: count,
-    mode: z.enum(["system", "session"]),
+    mode: z.enum(["system", "session", "embedded"]),
     state: z.string(),
     socket: z.string(),
     started_at: time,

@@ -34,6 +34,8 @@ import { isSynced } from "#vm";
 export interface DaemonOptions {
   mode: "system" | "session";
   places: Places;
+  /** It is of a process that has other work, and stays that process's: its umask is left alone. */
+  isEmbedded?: boolean;
   /** Write the log to stderr as well. */
   echo: boolean;
   /** Asks for the passphrase where no other way leads to the keys. */
@@ -65,7 +67,7 @@ export class Daemon {
   /** Resolves once it serves; throws HatchwayError, with nothing left open, if it cannot. */
   static async start(options: DaemonOptions): Promise<Daemon> {
     // Whatever this process or a VMM of its makes is for its user alone, unless it says otherwise.
-    process.umask(0o077);
+    if (options.isEmbedded !== true) process.umask(0o077);
     const { state } = options.places;
     await privateDirectory(state);
     const daemon = new Daemon(new DaemonLog(join(state, "daemon.log"), options.echo));
@@ -91,6 +93,7 @@ export class Daemon {
 
   async #open(options: DaemonOptions): Promise<void> {
     const { mode, places, onFatal, listen = [], tokens = [] } = options;
+    const kind = options.isEmbedded === true ? "embedded" : mode;
     const { log } = this;
     const config = await readConfig(places.config);
     checkSocketPath(places.socket, "choose a shorter XDG_RUNTIME_DIR");
@@ -116,7 +119,7 @@ export class Daemon {
     if (folder) this.#closers.push(() => folder.close());
     if (!sealing.isSealed) await openSecrets(vault, folder);
 
-    const self: Caller = { kind: "embedded", uid: ownUid(), purpose: `${mode} daemon` };
+    const self: Caller = { kind: "embedded", uid: ownUid(), purpose: `${kind} daemon` };
     const delivery = new Delivery(vault);
     this.#closers.push(() => delivery.close());
     const guests = new GuestServer({ vault, delivery, report: (error) => log.report(error) });
@@ -147,7 +150,7 @@ export class Daemon {
     });
     const startedAt = new Date().toISOString();
     const status = (caller: Caller): Promise<StatusBody> =>
-      statusOf({ mode, places, startedAt, store, folder, vault, sealing, machines, caller });
+      statusOf({ kind, places, startedAt, store, folder, vault, sealing, machines, caller });
     const app = adminApp({ vault, sealing, machines, hostGroups, status, log, attachDefault: config.attach });
     const admin = serveApi(app, unixCaller, (line) => log.write(line));
     await listenAdmin(admin, mode, places.socket);
@@ -166,7 +169,7 @@ export class Daemon {
     }
     this.#closers.push(() => network[Symbol.dispose]());
     const lid = sealing.isSealed ? "; its keys are sealed, open them with: hatchway key unseal" : "";
-    log.write(`hatchway ${VERSION} serves ${mode} on ${places.socket}, pid ${process.pid}${lid}`);
+    log.write(`hatchway ${VERSION} serves ${kind} on ${places.socket}, pid ${process.pid}${lid}`);
     this.isSealed = sealing.isSealed;
   }
 }
@@ -254,7 +257,7 @@ async function closeAdmin(admin: Server | TlsServer): Promise<void> {
 }
 
 interface StatusParts {
-  mode: "system" | "session";
+  kind: StatusBody["mode"];
   places: Places;
   startedAt: string;
   store: Store;
@@ -266,12 +269,12 @@ interface StatusParts {
 }
 
 async function statusOf(parts: StatusParts): Promise<StatusBody> {
-  const { mode, places, startedAt, store, folder, vault, sealing, caller } = parts;
+  const { kind, places, startedAt, store, folder, vault, sealing, caller } = parts;
   const kept = { epoch: (await store.epoch()).toString("hex"), revision: await store.revision() };
   return {
     version: VERSION,
     pid: process.pid,
-    mode,
+    mode: kind,
     state: places.state,
     socket: places.socket,
     started_at: startedAt,
