@@ -65,8 +65,11 @@ export interface Wiring {
   notes: string[];
 }
 
+export const FORMS = ["arguments", "api", "config", "xml", "environment", "nix"] as const;
+export type FormName = (typeof FORMS)[number];
+
 export interface Form {
-  name: "arguments" | "api" | "config" | "xml" | "environment" | "nix";
+  name: FormName;
   /** What it is, and where it goes. */
   what: string;
   /** Whole lines, without a newline at the end. */

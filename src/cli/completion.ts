@@ -1,6 +1,7 @@
 // What Tab offers. The shells' scripts are a few lines that ask `hatchway completion candidates`, so there is one way to
 // complete: commands and flags are the program's own, names of secrets and VMs are asked of the daemon.
 import type { Command, Option } from "commander";
+import { FORMS, VMMS, WIRED } from "#wiring";
 import { HatchwayError } from "#error";
 
 const ASK = "hatchway completion candidates --";
@@ -94,11 +95,21 @@ function placeOf(program: Command, words: readonly string[]): Place | undefined 
   return place;
 }
 
+/** What flags take that take one of few words. */
+const WORDS: Readonly<Record<string, readonly string[]>> = {
+  "--vmm": VMMS,
+  "--channel": WIRED,
+  "--form": FORMS,
+  "--guest": ["systemd", "other"],
+};
+
 async function offered(
   { command, path, operands, valueOf }: Place,
   current: string,
   names: (kind: "secret" | "vm") => Promise<string[]>,
 ): Promise<Candidate[]> {
+  const words = WORDS[valueOf?.long ?? ""];
+  if (words) return words.map((word) => ({ word, summary: "" }));
   if (valueOf) return valueOf.long === "--secret" || valueOf.long === "--secrets" ? named("secret", names) : [];
   if (current.startsWith("-")) return flagsOf(command);
   const commands = command.commands.map((sub) => ({ word: sub.name(), summary: sub.summary() }));

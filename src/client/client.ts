@@ -2,8 +2,10 @@
 // grammar before anything is sent; values are Buffers, in and nowhere out. All methods throw HatchwayError.
 import type {
   AboutBody,
+  ArgumentsBody,
   AttachRequest,
   CanBody,
+  ChannelsBody,
   DeliveryBody,
   GrantBody,
   ImageRequest,
@@ -25,6 +27,7 @@ import type {
   WayBody,
   WayQuery,
   WhoamiBody,
+  WiringQuery,
 } from "#api";
 import type { BackupContents, BackupReaders } from "#backup";
 import type { Request } from "./request.ts";
@@ -126,6 +129,11 @@ export interface Client {
   backup(readers: BackupReaders, only?: readonly string[], size?: (size: number) => void): AsyncIterable<Buffer>;
   /** Takes in the secrets of an unsealed backup, all or none; answers their names. */
   restore(backup: AsyncIterable<Buffer>): Promise<RestoredBody>;
+
+  /** What a VMM of one's own is told of one way into the VM. */
+  vmArguments(name: string, wanted: WiringQuery): Promise<ArgumentsBody>;
+  /** Every way into the VM, with what speaks against it. */
+  vmChannels(name: string, wanted: WiringQuery): Promise<ChannelsBody>;
 
   /** What a VM has, as an image, in pieces that are wiped after each call of `take`. */
   buildImage(vm: string, request: ImageRequest, take: (piece: Buffer) => void): Promise<void>;
@@ -355,6 +363,14 @@ class HttpClient implements Client {
   restore(backup: AsyncIterable<Buffer>): Promise<RestoredBody> {
     const headers = { "content-type": "application/octet-stream" };
     return this.#json({ method: "POST", path: "/restore", headers, chunks: backup });
+  }
+
+  async vmArguments(name: string, wanted: WiringQuery): Promise<ArgumentsBody> {
+    return this.#json({ method: "GET", path: `${vmPath(name)}/arguments${query({ ...wanted })}` });
+  }
+
+  async vmChannels(name: string, wanted: WiringQuery): Promise<ChannelsBody> {
+    return this.#json({ method: "GET", path: `${vmPath(name)}/channels${query({ ...wanted })}` });
   }
 
   async buildImage(vm: string, request: ImageRequest, take: (piece: Buffer) => void): Promise<void> {

@@ -9,8 +9,11 @@ export type { Verb } from "#role";
 export type { BackupContents, BackupReaders } from "#backup";
 export type {
   AboutBody,
+  ArgumentsBody,
   AttachRequest,
   CanBody,
+  ChannelBody,
+  ChannelsBody,
   ConvergenceBody,
   DeliveryBody,
   GrantBody,
@@ -33,6 +36,7 @@ export type {
   WayBody,
   WayQuery,
   WhoamiBody,
+  WiringQuery,
 } from "#api";
 export { HatchwayError, type ErrorCode } from "#error";
 
