@@ -1,7 +1,7 @@
 // The audit trail: one JSON object a line, only the fields below, each line chained to the one before.
 //
 //   {"seq":7,"time":"2026-01-31T12:00:00.000Z","phase":"intent","op":"secret.update","opId":"…","caller":"unix:uid=0,…",
-//    "secret":"db","version":3,"vm":"web-1","outcome":"ok","mac":"64 hex"}
+//    "secret":"db","version":3,"vm":"web-1","revision":9,"outcome":"ok","mac":"64 hex"}
 //
 // `mac` is HMAC-SHA256 under the audit key over the MAC of the line before (32 bytes; zero for the first) and the line
 // as it stands without `,"mac":"…"`. The anchor, kept in the store with every mutation, says from where on there are
@@ -22,6 +22,8 @@ export interface AuditFields {
   vm?: string;
   /** A way to the root key, or the recipient of a backup of it. */
   way?: string;
+  /** Of the store, with what the operation did: a store that does not reach it is older than this line. */
+  revision?: number;
   /** Closed words only: "ok", an error's code, or how start-up resolved it. */
   outcome?: string;
 }
@@ -51,7 +53,7 @@ export interface OpenedAudit {
   audit: Audit;
   /** Intents without an outcome: whether they were done, the store knows. */
   open: AuditLine[];
-  /** Outcomes after the anchor of changes that were made: the store must know of them. */
+  /** Outcomes after the anchor of changes that were made: the store must have them. */
   done: AuditLine[];
 }
 
@@ -201,10 +203,10 @@ export class Audit {
   }
 
   #encode(phase: "intent" | "outcome", fields: AuditFields): Buffer {
-    const { op, opId, caller, secret, version, vm, way, outcome } = fields;
+    const { op, opId, caller, secret, version, vm, way, revision, outcome } = fields;
     const seq = this.#position.seq + 1;
     const time = new Date().toISOString();
-    const body = JSON.stringify({ seq, time, phase, op, opId, caller, secret, version, vm, way, outcome });
+    const body = JSON.stringify({ seq, time, phase, op, opId, caller, secret, version, vm, way, revision, outcome });
     const { line, end } = encodeLine(this.#key, this.#position, body);
     this.#position = end;
     return line;

@@ -1,17 +1,20 @@
+import { createSecretKey, type KeyObject } from "node:crypto";
 import { HatchwayError } from "#error";
 import { privateDirectory } from "#host/files";
 import type { Store } from "#store";
+import { buildTree } from "#store/tree-build";
+import { openTreeStore } from "#store/tree-store";
 import type { Vault } from "#vault";
-import { Audit } from "#vault/audit";
+import { Audit, type AuditLine } from "#vault/audit";
 import type { Policy } from "#vault/authorise";
 import { Bundles } from "#vault/bundles";
-import { Gate } from "#vault/gate";
+import { Gate, type Head } from "#vault/gate";
 import { createKeyring, openKeyring } from "#vault/keyring";
 import { KeyOperations } from "#vault/keys";
 import { Ledgers } from "#vault/ledgers";
 import { Rewrap } from "#vault/rewrap";
 import { operationOf } from "#vault/roles";
-import { Rows } from "#vault/rows";
+import { BLIND_ROWS, Rows } from "#vault/rows";
 import { Secrets } from "#vault/secrets";
 import { AuditTrail } from "#vault/trail";
 import { Vms } from "#vault/vms";
@@ -25,23 +28,31 @@ export interface VaultPlaces extends WaySources {
   audit: string;
 }
 
+export interface VaultOptions {
+  /** Stands between the vault and the store with its tree: for who wants to see each read and change of the vault. */
+  around?: (store: Store) => Store;
+}
+
 /**
  * Opens the vault over `store`, which it then owns. Throws "wrong-key", "corrupt", "forbidden" or "unavailable" before
  * anything could be served.
  */
-export async function openVault(store: Store, places: VaultPlaces, policy: Policy): Promise<Vault> {
+export async function openVault(
+  raw: Store,
+  places: VaultPlaces,
+  policy: Policy,
+  { around = (store) => store }: VaultOptions = {},
+): Promise<Vault> {
   await using opened = new AsyncDisposableStack();
-  const keyring = opened.use((await openKeyring(places.keyring, places)) ?? (await firstKeyring(store, places)));
-  const rows = new Rows(store, keyring);
-  const anchor = await Gate.anchorOf(store, rows);
-  const { audit, open, done } = await Audit.open(places.audit, keyring.auditKey, anchor);
+  const keyring = opened.use((await openKeyring(places.keyring, places)) ?? (await firstKeyring(raw, places)));
+  const treeKey = createSecretKey(keyring.treeKey.bytes);
+  const tree = await openTreeStore(raw, treeKey, BLIND_ROWS);
+  const head = await Gate.headOf(raw, new Rows(tree ?? raw, keyring));
+  const { audit, open, done } = await Audit.open(places.audit, keyring.auditKey, head);
   opened.defer(() => audit.close());
-  for (const { seq, opId } of done) {
-    if ((await store.committed(opId)) !== undefined) continue;
-    throw new HatchwayError("corrupt", `the store is older than the audit trail: it lacks the change of line ${seq}`, {
-      hint: "put back the newer store",
-    });
-  }
+  const store = around(tree ?? (await firstTree(raw, treeKey, head, done)));
+  await checkAge(store, done);
+  const rows = new Rows(store, keyring);
   // What was under way when the last process ended: the store knows whether it happened.
   for (const { op, opId, caller, secret, vm, way } of open) {
     const outcome = (await store.committed(opId)) === undefined ? "not-done" : "ok";
@@ -64,6 +75,8 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
     if (event.kind === "reset" || gate.isUncertain) bundles.changedAll();
   });
 
+  // From now on nobody may say that there never was a tree.
+  if (head && head.tree !== true) await gate.settle();
   const rewrap = new Rewrap(store, rows, keyring, gate);
   await rewrap.resume();
 
@@ -162,6 +175,42 @@ export async function openVault(store: Store, places: VaultPlaces, policy: Polic
       }
     },
   };
+}
+
+/**
+ * Builds the tree over the rows of a store that never had one. That it never had one, the head and the trail must bear out:
+ * both say it of every store that has, so that taking the tree away makes no other.
+ */
+async function firstTree(
+  raw: Store,
+  key: KeyObject,
+  head: Head | undefined,
+  done: readonly AuditLine[],
+): Promise<Store> {
+  const hint = "put back the newest copy of the store, or a backup";
+  if (head?.tree === true || done.some(({ revision }) => revision !== undefined)) {
+    throw new HatchwayError("corrupt", "the store lacks the tree over its rows", { hint });
+  }
+  for (const { seq, opId } of done) {
+    if ((await raw.committed(opId)) === undefined) throw tooOld(seq);
+  }
+  await buildTree(raw, key, BLIND_ROWS);
+  const tree = await openTreeStore(raw, key, BLIND_ROWS);
+  if (!tree)
+    throw new HatchwayError("corrupt", "the tree over the store's rows is gone as soon as it was built", { hint });
+  return tree;
+}
+
+/** Throws "corrupt" unless the store has reached all that the trail says was done. */
+async function checkAge(store: Store, done: readonly AuditLine[]): Promise<void> {
+  const reached = await store.revision();
+  for (const { seq, revision } of done) if (revision !== undefined && revision > reached) throw tooOld(seq);
+}
+
+function tooOld(seq: number): HatchwayError {
+  return new HatchwayError("corrupt", `the store is older than the audit trail: it lacks the change of line ${seq}`, {
+    hint: "put back the newer store",
+  });
 }
 
 function guest(caller: Parameters<Vault["claim"]>[0]): { vmId: string } {

@@ -21,8 +21,10 @@ export interface TestVaultOptions {
   store?: "memory" | "sqlite";
   faults?: Faults;
   policy?: Policy;
-  /** Stands between the vault and its store. */
+  /** Stands between the vault and its store with the tree. */
   around?: (store: Store) => Store;
+  /** Stands between the tree and the store under it. */
+  below?: (store: Store) => Store;
 }
 
 export class TestVault {
@@ -64,14 +66,14 @@ export class TestVault {
 
   /** Opens the vault; throws as it does. */
   async start(): Promise<void> {
-    const { store: kind, faults, around, policy = { mode: "session", uid: 1000 } } = this.#options;
+    const { store: kind, faults, around, below, policy = { mode: "session", uid: 1000 } } = this.#options;
     const store =
       kind === "sqlite"
         ? await openSqliteStore(this.storeFile, { create: true })
         : openMemoryStore(faults ? { faults } : {});
-    this.#store = around ? around(store) : store;
+    this.#store = below ? below(store) : store;
     try {
-      this.#vault = await openVault(this.#store, this.places, policy);
+      this.#vault = await openVault(this.#store, this.places, policy, { ...(around && { around }) });
     } catch (error) {
       await this.#store.close();
       throw error;
