@@ -273,6 +273,15 @@ export interface TrailQuery {
   vm?: string;
 }
 
+/** `POST /vms/NAME/image`: answers the bytes of the image. */
+export interface ImageRequest {
+  format: "erofs" | "squashfs" | "iso" | "tar";
+  /** HATCHWAY, where it is absent; SquashFS and tar have none. */
+  label?: string;
+  /** Whom to seal it to: a recipient of age. It is open where this is absent. */
+  recipient?: string;
+}
+
 export interface ErrorBody {
   error: string;
   code: string;

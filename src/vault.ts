@@ -69,6 +69,8 @@ export interface Vault {
 
   /** What the VM is to have now. Gives it a new counter where that differs from the last one. */
   resolve(caller: Caller, vmId: string): Promise<Bundle>;
+  /** The same, for a person to make an image of: he needs a right to the VM, by name, and to each secret that it has. */
+  export(caller: Caller, vm: string): Promise<Bundle>;
   convergence(caller: Caller, vmId: string): Promise<Convergence>;
   /** The host saw the VM boot: its claim and its receipts are void. */
   newGeneration(caller: Caller, vmId: string): Promise<void>;

@@ -4,11 +4,13 @@ import { descriptions } from "#admin/descriptions";
 import { describeApi } from "#admin/openapi";
 import { exportAudit, tailAudit, verifyAudit } from "#admin/audit";
 import { addWay, backupKeys, removeWay, retireTerm, rotateKeys, showKeys, showRewrap, startRewrap } from "#admin/keys";
+import { buildImage } from "#admin/images";
 import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
 import {
   attachment,
   canQuery,
   graceQuery,
+  imageRequest,
   keyBackup,
   launchQuery,
   logQuery,
@@ -93,6 +95,7 @@ const table: readonly Route<AdminParts>[] = [
   route("PUT", "/vms/{name}/secrets/{secret}", { json: attachment }, attach),
   route("DELETE", "/vms/{name}/secrets/{secret}", {}, detach),
   route("DELETE", "/vms/{name}/secrets/{secret}/pin", {}, unpin),
+  route("POST", "/vms/{name}/image", { json: imageRequest }, buildImage),
 
   route("GET", "/keys", {}, showKeys),
   route("POST", "/keys/ways/{way}", { query: wayQuery, value: "body" }, addWay),

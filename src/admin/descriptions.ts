@@ -28,8 +28,8 @@ import type { ErrorCode } from "#error";
 export interface Description {
   summary: string;
   status: 200 | 201 | 204;
-  /** Absent where there is no body; "text" for lines of plain text. */
-  answer?: z.ZodType | "text";
+  /** Absent where there is no body; "text" for lines of plain text, "bytes" for a file. */
+  answer?: z.ZodType | "text" | "bytes";
   /** Besides those that any request may meet. */
   refusals: readonly ErrorCode[];
   headers?: z.ZodObject;
@@ -79,6 +79,13 @@ export const descriptions: Readonly<Record<string, Description>> = {
   "PUT /vms/{name}/secrets/{secret}": says("Attach a secret, or change how it is delivered", 200, grant, "not-found"),
   "DELETE /vms/{name}/secrets/{secret}": says("Take a secret back from a VM", 204, undefined, "not-found"),
   "DELETE /vms/{name}/secrets/{secret}/pin": says("Give a VM the newest version again", 200, grant, "not-found"),
+  "POST /vms/{name}/image": says(
+    "The VM's bundle as an image, sealed if asked to",
+    200,
+    "bytes",
+    "not-found",
+    "too-large",
+  ),
 
   "GET /keys": says("The ways to the root key, and the terms of the store", 200, keys),
   "POST /keys/ways/{way}": says("Add a way to the root key; the body is its passphrase or key", 201, rootWay, "exists"),

@@ -31,9 +31,7 @@ export function describeApi<Parts>(
     if (!description) throw new HatchwayError("internal", `the route ${method} ${path} is not described`);
     const parts = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => [name, z.string()] as const);
     const content =
-      takes.value === "body"
-        ? { "application/octet-stream": { schema: z.string().openapi({ format: "binary" }) } }
-        : takes.json && { "application/json": { schema: takes.json.schema } };
+      takes.value === "body" ? BYTES : takes.json && { "application/json": { schema: takes.json.schema } };
     const [, tag = ""] = path.split("/");
     api.openAPIRegistry.registerPath({
       method: method.toLowerCase() as Lowercase<typeof method>,
@@ -61,6 +59,8 @@ export function describeApi<Parts>(
   });
 }
 
+const BYTES = { "application/octet-stream": { schema: z.string().openapi({ format: "binary" }) } };
+
 function operationId(method: string, path: string): string {
   const words = path.split(/[/{}]+/).filter((word) => word !== "");
   return [method.toLowerCase(), ...words.map((word) => `${word[0]?.toUpperCase()}${word.slice(1)}`)].join("");
@@ -72,7 +72,9 @@ function responsesOf({ status, also, answer, refusals }: Description): Responses
   const body =
     answer === "text"
       ? { content: { "text/plain": { schema: z.string() } } }
-      : answer && { content: { "application/json": { schema: answer } } };
+      : answer === "bytes"
+        ? { content: BYTES }
+        : answer && { content: { "application/json": { schema: answer } } };
   const responses: Responses = { [status]: { description: status === 201 ? "created" : "done", ...body } };
   if (also !== undefined) responses[also] = { description: "created", ...body };
   for (const [code, codes] of Map.groupBy([...ALWAYS, ...refusals], (one) => httpStatus[one])) {

@@ -1,6 +1,7 @@
 // The control socket of one VM, for the user that runs it: what that VM is, and its bundle to hand over some other way.
 import { vmBody } from "#admin/bodies";
 import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
+import { sendBytes, startBytes } from "#admin/send";
 import { waitQuery, type WaitQuery } from "#admin/schemas";
 import { waitOf } from "#admin/vms";
 import { BundleTar } from "#bundle/tar";
@@ -10,7 +11,6 @@ import { HatchwayError } from "#error";
 import { descriptorOf, peerCredentials } from "#host/peer";
 import type { Machines } from "#machines";
 import type { Vault } from "#vault";
-import type { ServerResponse } from "node:http";
 
 export interface RunnerParts {
   vault: Vault;
@@ -18,6 +18,8 @@ export interface RunnerParts {
   vm: { id: string; name: string };
   report: (line: string) => void;
 }
+
+const TAR = "application/x-tar";
 
 const table: readonly Route<RunnerParts>[] = [
   route("GET", "/status", { query: waitQuery }, showStatus),
@@ -58,31 +60,9 @@ async function exportBundle(
 ): Promise<Answer> {
   const bundle = await vault.resolve(caller, vm.id);
   const tar = new BundleTar(bundle, bundle.manifest.entries);
-  const start = (): void => {
-    outgoing.writeHead(200, { "content-type": "application/x-tar", "content-length": tar.size });
-  };
-  if (outgoing.req.method === "HEAD") start();
-  else {
-    // The first bytes come once the disclosure is audited; a refusal before that is an answer like any other.
-    await tar.writeTo(async (bytes) => {
-      if (!outgoing.headersSent) start();
-      await written(outgoing, bytes, signal);
-    });
-  }
-  outgoing.end();
+  if (outgoing.req.method === "HEAD") {
+    startBytes(outgoing, TAR, tar.size);
+    outgoing.end();
+  } else await sendBytes(outgoing, TAR, tar, signal);
   return { status: "sent" };
-}
-
-/** Resolves when the kernel has `bytes`: only then may they be wiped. */
-async function written(outgoing: ServerResponse, bytes: Uint8Array, signal: AbortSignal): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const gone = (): void => reject(new HatchwayError("invalid", "the client closed before it had the bundle"));
-  signal.addEventListener("abort", gone, { once: true });
-  outgoing.write(bytes, (error) => (error ? reject(error) : resolve()));
-  if (signal.aborted) gone();
-  try {
-    await promise;
-  } finally {
-    signal.removeEventListener("abort", gone);
-  }
 }

@@ -6,6 +6,7 @@ import type {
   AboutBody,
   AttachRequest,
   DeliveryBody,
+  ImageRequest,
   LaunchBody,
   NodeRequestBody,
   RenameRequest,
@@ -27,6 +28,7 @@ import {
   userNameProblem,
   vmNameProblem,
 } from "#protocol/names";
+import { SEALED_FORMATS } from "#protocol/sealed";
 import { VERBS, type Verb } from "#role";
 
 /** A body as zod gives it: an optional member may also be there and undefined. */
@@ -312,6 +314,15 @@ export const wayQuery: z.ZodType<WayQuery> = z.strictObject({
 /** `POST /keys/backup` */
 export const keyBackup: Form<{ recipient: string }> = form(
   z.strictObject({ recipient: z.string("is not a string").max(2_048, "has more than 2048 characters") }),
+);
+
+/** `POST /vms/NAME/image` */
+export const imageRequest: Form<Said<ImageRequest> & Pick<ImageRequest, "format">> = form(
+  z.strictObject({
+    format: z.enum(SEALED_FORMATS, `is none of ${SEALED_FORMATS.join(", ")}`),
+    label: z.string("is not a string").max(64, "has more than 64 characters").optional(),
+    recipient: z.string("is not a string").max(2_048, "has more than 2048 characters").optional(),
+  }),
 );
 
 export const trailQuery: z.ZodType<Said<TrailFilter>> = z.strictObject({

@@ -1,7 +1,7 @@
 // Bearer tokens (RFC 6750). A file has one token, as its client has it, or `sha256:` and the hex of its digest, so that
 // a host need not hold what opens it. Only digests are kept.
 import { createHash, timingSafeEqual } from "node:crypto";
-import { HatchwayError } from "#error";
+import { HatchwayError, toHatchwayError } from "#error";
 import { readPrivateFile } from "#host/files";
 
 export interface TokenFile {
@@ -26,18 +26,34 @@ export class Tokens {
 
   /** Throws "not-found", "forbidden" for a file that others can read, and "invalid" for what is no token. */
   static async read(files: readonly TokenFile[]): Promise<Tokens> {
-    const digests: { id: string; digest: Buffer }[] = [];
-    for (const { id, path } of files) {
-      const digest = await readDigest(path);
-      const same = digests.find((other) => other.digest.equals(digest));
-      if (same) throw new HatchwayError("invalid", `tokens "${same.id}" and "${id}" are the same`);
-      digests.push({ id, digest });
-    }
-    return new Tokens(digests);
+    const { tokens, problems } = await Tokens.readSome(files);
+    for (const problem of problems.values()) throw problem;
+    return tokens;
   }
 
-  get size(): number {
-    return this.#digests.length;
+  /** Those of the files that hold a token now, and by its id what is wrong with each other one. */
+  static async readSome(
+    files: readonly TokenFile[],
+  ): Promise<{ tokens: Tokens; problems: Map<string, HatchwayError> }> {
+    const digests: { id: string; digest: Buffer }[] = [];
+    const problems = new Map<string, HatchwayError>();
+    for (const { id, path } of files) {
+      try {
+        const digest = await readDigest(path);
+        const same = digests.find((other) => other.digest.equals(digest));
+        if (same) throw new HatchwayError("invalid", `tokens "${same.id}" and "${id}" are the same`);
+        digests.push({ id, digest });
+      } catch (error) {
+        problems.set(id, toHatchwayError(error));
+      }
+    }
+    return { tokens: new Tokens(digests), problems };
+  }
+
+  /** Whether the token of that id is there, and the same as in `other`. */
+  hasAsIn(other: Tokens, id: string): boolean {
+    const [ours, theirs] = [this, other].map((tokens) => tokens.#digests.find((one) => one.id === id)?.digest);
+    return ours !== undefined && theirs?.equals(ours) === true;
   }
 
   /** Whose token an `Authorization` header holds; undefined where it is nobody's. Compares with each, always. */

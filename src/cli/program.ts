@@ -7,8 +7,10 @@ import { withGlobalFlags, type Run } from "./command.ts";
 import { addAuditCommands } from "./audit-commands.ts";
 import { addCompletionCommand } from "./completion-commands.ts";
 import { addDaemonCommands, type Serve } from "./daemon-commands.ts";
+import { addImageCommands } from "./image-commands.ts";
 import { addSecretCommands } from "./secret-commands.ts";
 import { addKeyCommands } from "./key-commands.ts";
+import { addPkiCommands } from "./pki-commands.ts";
 import type { LoadOffline } from "./offline.ts";
 import { makeStyle } from "./style.ts";
 import { addVmCommands } from "./vm-commands.ts";
@@ -35,8 +37,10 @@ export function makeProgram(run: Run, serve: Serve, offline: LoadOffline): Comma
   program.commandsGroup("Secrets and VMs:");
   addSecretCommands(run, program);
   addVmCommands(run, program);
+  addImageCommands(run, program);
   program.commandsGroup("Access:");
   addAccessCommands(run, program);
+  addPkiCommands(run, program);
   program.commandsGroup("The daemon:");
   addDaemonCommands(run, program, serve);
   addKeyCommands(run, program, offline);
@@ -77,7 +81,8 @@ Environment:
   HATCHWAY_URI           the daemon to talk to, where -c does not say it
   HATCHWAY_TOKEN_FILE    for http:// and https://: the private file with the bearer token
   HATCHWAY_CERT_FILE, HATCHWAY_KEY_FILE, HATCHWAY_CA_FILE
-                         for https://: the client's certificate and key, the server's authority
+                         for https://: the client's certificate, its key (if it is not in that
+                         file), the server's authority
   XDG_RUNTIME_DIR, XDG_STATE_HOME, XDG_CONFIG_HOME
                          where a session daemon has its socket, state, configuration
   NO_COLOR               no colours

@@ -6,6 +6,7 @@ import type {
   CanBody,
   DeliveryBody,
   GrantBody,
+  ImageRequest,
   KeyBackupBody,
   KeysBody,
   RewrapBody,
@@ -99,6 +100,9 @@ export interface Client {
   retireTerm(term: number): Promise<void>;
   /** An age file with all that opens the store. */
   backupKeys(recipient: string): Promise<Buffer>;
+
+  /** What a VM has, as an image, in pieces that are wiped after each call of `take`. */
+  buildImage(vm: string, request: ImageRequest, take: (piece: Buffer) => void): Promise<void>;
 
   /** The audit trail: its last lines, each of JSON. */
   auditTail(request: LogRequest): AsyncIterable<Buffer>;
@@ -288,6 +292,10 @@ class HttpClient implements Client {
       ...jsonBody({ recipient }),
     });
     return Buffer.from(age, "base64");
+  }
+
+  async buildImage(vm: string, request: ImageRequest, take: (piece: Buffer) => void): Promise<void> {
+    await this.#transport.take({ method: "POST", path: `${vmPath(vm)}/image`, ...jsonBody(request) }, take);
   }
 
   auditTail(request: LogRequest): AsyncIterable<Buffer> {

@@ -36,17 +36,19 @@ async function start(secure: boolean, options: RequestOptions, files: Credential
   if (!secure) return (await import("node:http")).request(options);
   const { readFile } = await import("node:fs/promises");
   const { cert, key, ca } = files;
-  if ((cert === undefined) !== (key === undefined)) {
+  if (cert === undefined && key !== undefined) {
     throw new HatchwayError("invalid", "a client certificate and its key belong together", {
-      hint: "set HATCHWAY_CERT_FILE and HATCHWAY_KEY_FILE",
+      hint: "set HATCHWAY_CERT_FILE too",
     });
   }
+  // Where no other file is named, the certificate's has the key too.
+  const keyFile = key ?? cert;
   const { request } = await import("node:https");
   return request({
     ...options,
     minVersion: "TLSv1.3",
     ...(cert !== undefined && { cert: await readFile(cert) }),
-    ...(key !== undefined && { key: await privateFile(key, "key") }),
+    ...(keyFile !== undefined && { key: await privateFile(keyFile, "key") }),
     ...(ca !== undefined && { ca: await readFile(ca) }),
   });
 }

@@ -14,6 +14,7 @@ export type {
   DeliveryBody,
   GrantBody,
   GrantRequestBody,
+  ImageRequest,
   KeysBody,
   LaunchBody,
   RewrapBody,

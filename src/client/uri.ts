@@ -28,8 +28,9 @@ export interface NetworkTarget {
 export interface CredentialFiles {
   /** The bearer token, in a file that others cannot read. */
   token?: string;
-  /** The client's certificate (PEM), and its key in a file that others cannot read. */
+  /** The client's certificate (PEM). */
   cert?: string;
+  /** Its key, in a file that others cannot read; absent, it is in that of the certificate. */
   key?: string;
   /** The authority of the daemon's certificate (PEM); the public ones when absent. */
   ca?: string;

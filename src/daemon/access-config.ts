@@ -48,18 +48,20 @@ function readHolder(
 
 /** An address alone, or with the files of TLS. */
 export function readListen(setting: Setting, hasTokens: boolean): ListenAddress {
-  const said = setting.isText ? { address: setting } : setting.fields("address", "certificate", "key", "clients");
-  const { address, certificate, key, clients } = said;
+  const said = setting.isText
+    ? { address: setting }
+    : setting.fields("address", "certificate", "key", "clients", "revoked");
+  const { address, certificate, key, clients, revoked } = said;
   const at = parseAddress(address?.text() ?? "");
   if (!at) throw (address ?? setting).wrong('is not an address and a port, such as "127.0.0.1:8080"');
-  if ((certificate === undefined) !== (key === undefined)) throw setting.wrong("has one of certificate and key");
-  if (clients && !certificate) throw clients.wrong("is of TLS, which needs a certificate and key");
-  const tls = certificate &&
-    key && {
-      certificate: certificate.text(pathProblem),
-      key: key.text(pathProblem),
-      ...(clients && { clients: clients.text(pathProblem) }),
-    };
+  for (const part of [key, clients]) if (part && !certificate) throw part.wrong("is of TLS, which needs a certificate");
+  if (revoked && !clients) throw revoked.wrong("is of client certificates, which need their authority: clients");
+  const tls = certificate && {
+    certificate: certificate.text(pathProblem),
+    ...(key && { key: key.text(pathProblem) }),
+    ...(clients && { clients: clients.text(pathProblem) }),
+    ...(revoked && { revoked: revoked.text(pathProblem) }),
+  };
   const listen = { ...at, ...(tls && { tls }) };
   const problem = addressProblem(listen, hasTokens);
   if (problem !== undefined) throw setting.wrong(problem);

@@ -17,11 +17,19 @@ test.for([
 });
 
 test.for([
+  ["", "written"],
+  ["audit: durable", "durable"],
+] as const)("%j has its reads %s first", ([text, audit], { expect }) => {
+  expect(parseConfig("c.yaml", text)).toMatchObject({ audit });
+});
+
+test.for([
+  ["audit: sync", 'line 1: audit is "written" or "durable"'],
   ["attach: ALL", 'line 1: attach is "defaults" or "all"'],
   ["attach: true", 'line 1: attach is "defaults" or "all"'],
   ["attach: [all]", 'line 1: attach is "defaults" or "all"'],
   ["attach:", 'line 1: attach is "defaults" or "all"'],
-  ["# one\n\natach: all", 'line 3: unknown key "atach"; known: attach, hostgroups, listen, tokens, roles'],
+  ["# one\n\natach: all", 'line 3: unknown key "atach"; known: attach, audit, hostgroups, listen, tokens, roles'],
   ["attach: all\nattach: defaults", "line 2: duplicate key"],
   ["- attach", "line 1: not a mapping of keys to values"],
   ["attach", "line 1: not a mapping of keys to values"],

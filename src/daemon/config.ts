@@ -16,6 +16,8 @@ import { DEFAULT_MACHINE } from "#vm";
 export interface Config {
   /** What a VM gets whose request has no list of secrets: nothing but the defaults, or all, as Slicer does. */
   attach: "defaults" | "all";
+  /** Whether a line of the audit that says a value leaves is on disk before it does, or written only. */
+  audit: "written" | "durable";
   /** Of Slicer's routes; there is always one. */
   hostGroups: HostGroup[];
   /** Where the admin API is served besides its socket. */
@@ -64,11 +66,12 @@ function refuseOthers(path: string, { uid, mode }: { uid: number; mode: number }
 }
 
 export function parseConfig(path: string, text: string): Config {
-  const { attach, hostgroups, listen, tokens, roles } =
-    Setting.parse(path, text)?.fields("attach", "hostgroups", "listen", "tokens", "roles") ?? {};
+  const { attach, audit, hostgroups, listen, tokens, roles } =
+    Setting.parse(path, text)?.fields("attach", "audit", "hostgroups", "listen", "tokens", "roles") ?? {};
   const tokenFiles = tokens?.entries().map(([id, setting]) => readToken(id, setting)) ?? [];
   return {
     attach: attach?.word("defaults", "all") ?? "defaults",
+    audit: audit?.word("written", "durable") ?? "written",
     hostGroups: hostgroups?.entries().map(([name, setting]) => readHostGroup(name, setting)) ?? [
       { name: "vm", launch: DEFAULT_MACHINE, runners: [] },
     ],

@@ -2,16 +2,17 @@ import { chmod, lchown, mkdir, readFile, rm } from "node:fs/promises";
 import type { Server } from "node:http";
 import type { Server as TlsServer } from "node:https";
 import { once } from "node:events";
-import { connect, type AddressInfo } from "node:net";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { adminApp } from "#admin/app";
 import { serveApi, unixCaller } from "#admin/serve";
 import type { TokenFile } from "#admin/tokens";
 import type { StatusBody } from "#api";
 import type { Caller } from "#caller";
-import { readConfig } from "#daemon/config";
+import { readConfig, type Config } from "#daemon/config";
 import { NumberedGroups } from "#daemon/host-groups";
-import { listenNetwork, showAddress, type ListenAddress } from "#daemon/listen";
+import type { ListenAddress } from "#daemon/listen";
+import { Network } from "#daemon/network";
 import { waySources } from "#daemon/places";
 import { DaemonLog } from "#daemon/log";
 import { HostMachines } from "#daemon/machines";
@@ -22,7 +23,6 @@ import { errnoText, isErrno, ownUid, privateDirectory } from "#host/files";
 import type { Places } from "#places";
 import { checkSocketPath } from "#socket-path";
 import { openSqliteStore } from "#store/sqlite";
-import type { RoleGrant } from "#role";
 import type { Store } from "#store";
 import type { Vault } from "#vault";
 import { openVault } from "#vault/open";
@@ -50,6 +50,7 @@ export interface DaemonOptions {
 export class Daemon {
   readonly #closers: (() => Promise<void> | void)[] = [];
   readonly log: DaemonLog;
+  #network: Network | undefined;
 
   private constructor(log: DaemonLog) {
     this.log = log;
@@ -71,6 +72,11 @@ export class Daemon {
     }
   }
 
+  /** Reads again the files of tokens, certificates and revocation lists; the log has what came of it. */
+  async reload(): Promise<void> {
+    await this.#network?.reload();
+  }
+
   /** Finishes what is under way and lets go of everything; running VMs go on. */
   async close(): Promise<void> {
     for (const close of this.#closers.splice(0).toReversed()) await close();
@@ -83,7 +89,7 @@ export class Daemon {
     const config = await readConfig(places.config);
     checkSocketPath(places.socket, "choose a shorter XDG_RUNTIME_DIR");
     const store = await openSqliteStore(join(places.state, "store.db"), { create: true, onFatal });
-    const vault = await openVaultOver(store, options, config.roles);
+    const vault = await openVaultOver(store, options, config);
     this.#closers.push(() => vault.close());
 
     const self: Caller = { kind: "embedded", uid: ownUid(), purpose: `${mode} daemon` };
@@ -121,26 +127,27 @@ export class Daemon {
     const admin = serveApi(app, unixCaller, (line) => log.write(line));
     await listenAdmin(admin, mode, places.socket);
     this.#closers.push(() => closeAdmin(admin));
-    const servers = await listenNetwork({
+    const network = await Network.listen({
       api: app,
       vault,
       addresses: [...config.listen, ...listen],
       tokens: [...config.tokens, ...tokens],
       report: (line) => log.write(line),
     });
-    for (const server of servers) {
+    this.#network = network;
+    for (const { server, address } of network.listeners) {
       this.#closers.push(() => closeAdmin(server));
-      const { address, port } = server.address() as AddressInfo;
-      log.write(`hatchway serves on ${showAddress(address, port)}`);
+      log.write(`hatchway serves on ${address}`);
     }
+    this.#closers.push(() => network[Symbol.dispose]());
     log.write(`hatchway ${VERSION} serves ${mode} on ${places.socket}, pid ${process.pid}`);
   }
 }
 
 async function openVaultOver(
   store: Store,
-  { mode, places, askPassphrase }: DaemonOptions,
-  roles: readonly RoleGrant[] | undefined,
+  { mode, places, askPassphrase, onFatal }: DaemonOptions,
+  { roles, audit }: Config,
 ): Promise<Vault> {
   const files = {
     ...waySources(places),
@@ -150,7 +157,8 @@ async function openVaultOver(
   };
   try {
     const who = mode === "system" ? { mode } : { mode, uid: ownUid() };
-    return await openVault(store, files, { ...who, ...(roles && { roles }) });
+    const options = { durableReads: audit === "durable", onFatal };
+    return await openVault(store, files, { ...who, ...(roles && { roles }) }, options);
   } catch (error) {
     await store.close();
     throw error;

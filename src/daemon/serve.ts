@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { closeSync, openSync } from "node:fs";
 import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Daemon, type DaemonOptions } from "#daemon/daemon";
@@ -7,7 +8,7 @@ import { parseAddress } from "#daemon/listen";
 import { HatchwayError } from "#error";
 import { placesOf, type StatePlace } from "#daemon/places";
 import { privateDirectory } from "#host/files";
-import { hideMemory } from "#host/libc";
+import { endAtOnce, hideMemory } from "#host/libc";
 import type { Places } from "#places";
 
 export interface ServeOptions extends StatePlace {
@@ -29,14 +30,22 @@ export async function serve(options: ServeOptions): Promise<number> {
   const places = placesOf(options);
   if (options.background === true && process.env[CHILD] === undefined) return serveInBackground(places);
   const { promise: ended, resolve: end } = Promise.withResolvers<HatchwayError | undefined>();
-  const signals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
   const stop = (): void => end(undefined);
-  for (const signal of signals) process.on(signal, stop);
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, stop);
+  const { promise: serving, resolve: serves } = Promise.withResolvers<Daemon>();
+  const onTerminal = process.stderr.isTTY;
+  process.on("SIGHUP", () => {
+    // The terminal that it was started on went away, and with it whoever watched it.
+    if (onTerminal && !hasTerminal()) return stop();
+    void serving.then(reload);
+  });
   hideMemory();
+  process.once("exit", (code) => endAtOnce(code));
   const echo = process.env[CHILD] === undefined;
   const { mode, askPassphrase } = options;
   const asking = askPassphrase && { askPassphrase };
   const daemon = await Daemon.start({ mode, places, echo, onFatal: end, ...asking, ...networkOf(options) });
+  serves(daemon);
   process.send?.({ serving: places.socket });
   process.disconnect?.();
   const fatal = await ended;
@@ -49,6 +58,22 @@ export async function serve(options: ServeOptions): Promise<number> {
   // What has failed cannot be closed in order either; why is known.
   await Promise.allSettled([daemon.close()]);
   throw fatal;
+}
+
+async function reload(daemon: Daemon): Promise<void> {
+  daemon.log.write("SIGHUP: reading tokens and certificates again");
+  await daemon.reload();
+}
+
+/** Whether the terminal of this process is still there: tty(4). */
+function hasTerminal(): boolean {
+  try {
+    closeSync(openSync("/dev/tty", "r"));
+    return true;
+  } catch (error) {
+    if (error instanceof Error && "syscall" in error) return false;
+    throw error;
+  }
 }
 
 /** `--listen` and `--token-file`, as the configuration has such; the token is called by its flag. */

@@ -65,8 +65,7 @@ export async function getSecret({ vault }: Parts, { caller, name, request, respo
   const value = await open(entry);
   try {
     response.writeHead(200, headers);
-    await write(response, value);
-    response.end();
+    await end(response, value);
   } finally {
     value.fill(0);
   }
@@ -119,6 +118,17 @@ function write(response: ServerResponse, bytes: Uint8Array): Promise<void> {
       if (error) gone(error);
       else resolve();
     });
+  });
+}
+
+/** As `write`, of the last bytes: they leave together with what is before them. */
+function end(response: ServerResponse, bytes: Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    response.once("close", () => {
+      if (response.writableFinished) resolve();
+      else reject(new HatchwayError("unavailable", "the guest went away"));
+    });
+    response.end(bytes);
   });
 }
 

@@ -61,8 +61,19 @@ export async function readPrivateFile(path: string, limit: number): Promise<Buff
   }
 }
 
-/** Replaces `path` with `bytes`, mode 0600, so that after a power loss there is the old or the new file. */
+/**
+ * Replaces `path` with `bytes`, mode 0600, so that after a power loss there is the old or the new file. Throws
+ * HatchwayError "unavailable"; there is the old or the new file then as well, and it may be tried again.
+ */
 export async function writeDurably(path: string, bytes: Uint8Array): Promise<void> {
+  try {
+    await replaceFile(path, bytes);
+  } catch (cause) {
+    throw new HatchwayError("unavailable", `cannot write "${path}": ${errnoText(cause)}`, { cause });
+  }
+}
+
+async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
   const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
   const next = `${path}.next`;
   try {

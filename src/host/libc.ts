@@ -30,6 +30,29 @@ export function hideMemory(): void {
   throw new HatchwayError("unsupported", `cannot keep this process out of core files: ${lastError()}`);
 }
 
+const exitNow: (status: number) => void = libc.func("void _exit(int status)");
+
+/**
+ * Ends this process without the exit handlers of the libraries in it (_exit(2)): koffi's sync the standard streams, and
+ * wait for themselves for ever where the disk of one of these fails.
+ */
+export function endAtOnce(status: number): void {
+  exitNow(status);
+}
+
+type Flock = (fd: number, operation: number) => number;
+const flock: Flock = libc.func("int flock(int fd, int operation)");
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
+/** Takes the lock of an open file (flock(2)), until it is closed; false while another holds it. */
+export function tryLock(fd: number): boolean {
+  if (flock(fd, LOCK_EX | LOCK_NB) === 0) return true;
+  const error = lastError();
+  if (error === "EWOULDBLOCK" || error === "EAGAIN") return false;
+  throw new HatchwayError("unsupported", `cannot lock a file: ${error}`);
+}
+
 /** `errno` after the call before, as text. */
 export function lastError(): string {
   const number = koffi.errno();

@@ -45,3 +45,16 @@ export function time(date: Date): Buffer {
     ? element(0x17, Buffer.from(digits.slice(2)))
     : element(0x18, Buffer.from(digits));
 }
+
+/** A BIT STRING of named bits (X.680, 22.2), of at most eight: bit 0 is the highest, and no zero bit ends it. */
+export function namedBits(...positions: readonly number[]): Buffer {
+  const last = Math.max(...positions);
+  const octet = positions.reduce((sum, position) => sum | (0x80 >> position), 0);
+  return element(0x03, Buffer.from([7 - last, octet]));
+}
+
+/** A non-negative INTEGER. */
+export function integer(value: number): Buffer {
+  const hex = value.toString(16);
+  return positive(Buffer.from(hex.length % 2 === 0 ? hex : `0${hex}`, "hex"));
+}

@@ -129,5 +129,5 @@ function samePlace(one: AuditPosition, other: AuditPosition): boolean {
 }
 
 function macOf(key: Key, before: string, body: string): string {
-  return createHmac("sha256", key.bytes).update(Buffer.from(before, "hex")).update(body).digest("hex");
+  return createHmac("sha256", key.object).update(Buffer.from(before, "hex")).update(body).digest("hex");
 }

@@ -6,6 +6,7 @@
 // `mac` is HMAC-SHA256 under the audit key over the MAC of the line before (32 bytes; zero for the first) and the line
 // as it stands without `,"mac":"…"`. The anchor, kept in the store with every mutation, says from where on there are
 // operations still open and what the newest line was: a file that ends before it, or differs, was cut or edited.
+import { writeSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { HatchwayError } from "#error";
 import { errnoText } from "#host/files";
@@ -86,8 +87,11 @@ export class Audit {
   readonly #listeners = new Set<() => void>();
   #queue: Waiting[] = [];
   #writing: Promise<void> | undefined;
+  /** Syncs under way. */
+  #syncs = 0;
   #syncTimer: NodeJS.Timeout | undefined;
   #failure: HatchwayError | undefined;
+  #syncFailed: (error: HatchwayError) => void = () => undefined;
 
   private constructor(path: string, file: FileHandle, start: number, key: Key, position: AuditPosition, full: number) {
     this.path = path;
@@ -160,6 +164,14 @@ export class Audit {
     return () => void this.#listeners.delete(listener);
   }
 
+  /**
+   * Calls `listener` when the disk did not take what was written: after a failed fsync(2) the kernel may call lines
+   * written that never reached the disk, and nobody may build on them.
+   */
+  onSyncFailed(listener: (error: HatchwayError) => void): void {
+    this.#syncFailed = listener;
+  }
+
   /** Writes an intent; resolves once it is on disk (`durable`) or written. Nothing may be done before that. */
   async intent(fields: AuditFields, durable: boolean): Promise<void> {
     this.#open.set(fields.opId, this.#position);
@@ -196,10 +208,33 @@ export class Audit {
   #append(phase: "intent" | "outcome", all: readonly AuditFields[], durable: boolean): Promise<void> {
     if (this.#failure) return Promise.reject(this.#failure);
     const line = Buffer.concat(all.map((fields) => this.#encode(phase, fields)));
+    if (!durable && this.#writing === undefined && this.#isCalm && !this.#isFull)
+      return this.#appendNow(line, this.#position);
     return new Promise((resolve, reject) => {
       this.#queue.push({ line, durable, end: this.#position, resolve, reject });
       this.#writing ??= this.#write();
     });
+  }
+
+  #appendNow(line: Buffer, end: AuditPosition): Promise<void> {
+    try {
+      this.#writeNow(line, end);
+      return Promise.resolve();
+    } catch (cause) {
+      return Promise.reject(this.#fail(cause, []));
+    }
+  }
+
+  /**
+   * Whether this thread may write itself, which spares a line the way through another one: 2 µs instead of 35. A write
+   * ends in the kernel's memory; it can wait for the disk only while that is being synced to, however long that takes.
+   */
+  get #isCalm(): boolean {
+    return this.#syncs === 0;
+  }
+
+  get #isFull(): boolean {
+    return this.#written.offset - this.#start >= this.#full;
   }
 
   #encode(phase: "intent" | "outcome", fields: AuditFields): Buffer {
@@ -219,13 +254,11 @@ export class Audit {
       this.#queue = [];
       try {
         const bytes = Buffer.concat(group.map(({ line }) => line));
-        if (this.#written.offset - this.#start >= this.#full) await this.#rotate();
-        const { bytesWritten } = await this.#file.write(bytes);
-        if (bytesWritten !== bytes.length) throw new Error("ENOSPC: short write");
-        this.#written = group.at(-1)?.end ?? this.#written;
-        for (const listener of this.#listeners) listener();
+        const { end } = group.at(-1) as Waiting;
+        if (this.#isFull) await this.#rotate();
+        if (this.#isCalm) this.#writeNow(bytes, end);
+        else this.#wrote(bytes, end, (await this.#file.write(bytes)).bytesWritten);
         if (group.some(({ durable }) => durable)) await this.#sync();
-        else this.#syncTimer ??= setTimeout(() => void this.#syncLate(), SYNC_DELAY).unref();
       } catch (cause) {
         this.#fail(cause, group);
         break;
@@ -233,6 +266,17 @@ export class Audit {
       for (const { resolve } of group) resolve();
     }
     this.#writing = undefined;
+  }
+
+  #writeNow(bytes: Buffer, end: AuditPosition): void {
+    this.#wrote(bytes, end, writeSync(this.#file.fd, bytes));
+  }
+
+  #wrote(bytes: Buffer, end: AuditPosition, count: number): void {
+    if (count !== bytes.length) throw new Error("ENOSPC: short write");
+    this.#written = end;
+    for (const listener of this.#listeners) listener();
+    this.#syncTimer ??= setTimeout(() => void this.#syncLate(), SYNC_DELAY).unref();
   }
 
   /** What is in the full file is on disk before another one is begun. */
@@ -246,7 +290,15 @@ export class Audit {
 
   async #sync(): Promise<void> {
     const written = this.#written;
-    await this.#file.datasync();
+    this.#syncs++;
+    try {
+      await this.#file.datasync();
+    } catch (cause) {
+      this.#syncFailed(cannotWrite(cause));
+      throw cause;
+    } finally {
+      this.#syncs--;
+    }
     if (written.seq > this.#synced.seq) this.#synced = written;
   }
 
@@ -254,7 +306,7 @@ export class Audit {
   async #syncLate(): Promise<void> {
     this.#syncTimer = undefined;
     await this.#writing;
-    if (this.#failure) return;
+    if (this.#failure || this.#written.seq === this.#synced.seq) return;
     try {
       await this.#sync();
     } catch (cause) {
@@ -263,12 +315,17 @@ export class Audit {
   }
 
   /** After a failed write the file's end is unknown: this process writes no more, and so discloses no more. */
-  #fail(cause: unknown, group: Waiting[]): void {
-    this.#failure = new HatchwayError("unavailable", `the audit trail cannot be written: ${errnoText(cause)}`, {
-      hint: "make room or mend the disk, then restart the daemon",
-      cause,
-    });
+  #fail(cause: unknown, group: Waiting[]): HatchwayError {
+    this.#failure = cannotWrite(cause);
     for (const { reject } of [...group, ...this.#queue]) reject(this.#failure);
     this.#queue = [];
+    return this.#failure;
   }
+}
+
+function cannotWrite(cause: unknown): HatchwayError {
+  return new HatchwayError("unavailable", `the audit trail cannot be written: ${errnoText(cause)}`, {
+    hint: "make room or mend the disk, then restart the daemon",
+    cause,
+  });
 }

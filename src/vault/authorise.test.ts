@@ -26,6 +26,7 @@ const operations = [
   "grant.unpin",
   "grant.list",
   "bundle.resolve",
+  "bundle.export",
   "secret.disclose",
   "vm.claim",
   "vm.receipt",

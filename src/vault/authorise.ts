@@ -27,6 +27,7 @@ export type Operation =
   | "grant.unpin"
   | "grant.list"
   | "bundle.resolve"
+  | "bundle.export"
   | "secret.disclose"
   | "vm.claim"
   | "vm.receipt"

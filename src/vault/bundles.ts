@@ -7,7 +7,7 @@ import { checkEntries, encodeManifest, type Manifest, type ManifestEntry } from 
 import { DEFAULT_MOUNT_ROOT } from "#protocol/names";
 import type { Subject } from "#vault/authorise";
 import { checkDelivery, manifestEntry } from "#vault/delivery";
-import type { Gate } from "#vault/gate";
+import type { Disclosure, Gate } from "#vault/gate";
 import type { Ledgers } from "#vault/ledgers";
 import type { GrantsRecord, LedgerRecord, RenamedRecord, SecretRecord } from "#vault/records";
 import { Rows } from "#vault/rows";
@@ -105,15 +105,33 @@ export class Bundles {
   async resolve(caller: Caller, vmId: string): Promise<Bundle> {
     return this.#gate.read(caller, "bundle.resolve", await this.subject(caller, vmId), async () => {
       const resolution = this.#cache.get(vmId) ?? (await this.#resolve(vmId));
-      const { manifest, ledger, secrets } = resolution;
-      return {
-        manifest,
-        counter: ledger.counter,
-        times: secrets.map(({ valueAt }) => Math.floor(valueAt / 1000)),
-        changedSince: (revision) => this.#changedSince(revision, resolution),
-        disclose: (entries) => this.#disclose(caller, resolution, entries),
-      };
+      return this.#bundle(resolution, (entries) =>
+        this.#disclose(caller, "secret.disclose", { vmId }, resolution, entries),
+      );
     });
+  }
+
+  /** The same for a person, who needs a right to the VM and to each secret that it has. */
+  async export(caller: Caller, vmId: string): Promise<Bundle> {
+    const vm = await this.subject(caller, vmId);
+    return this.#gate.read(caller, "bundle.export", vm, async () => {
+      const resolution = this.#cache.get(vmId) ?? (await this.#resolve(vmId));
+      const all: Subject = { ...vm, secrets: resolution.entries.map(({ name }) => name) };
+      return this.#gate.read(caller, "bundle.export", all, async () =>
+        this.#bundle(resolution, (entries) => this.#disclose(caller, "bundle.export", all, resolution, entries)),
+      );
+    });
+  }
+
+  #bundle(resolution: Resolution, disclose: Bundle["disclose"]): Bundle {
+    const { manifest, ledger, secrets } = resolution;
+    return {
+      manifest,
+      counter: ledger.counter,
+      times: secrets.map(({ valueAt }) => Math.floor(valueAt / 1000)),
+      changedSince: (revision) => this.#changedSince(revision, resolution),
+      disclose,
+    };
   }
 
   async #resolve(vmId: string): Promise<Resolution> {
@@ -188,13 +206,15 @@ export class Bundles {
 
   async #disclose(
     caller: Caller,
+    operation: Disclosure,
+    about: Subject,
     resolution: Resolution,
     leaving: readonly ManifestEntry[],
   ): Promise<(entry: ManifestEntry) => Promise<Buffer>> {
     const { vmId, vmName, ledger, secrets, entries } = resolution;
     const subjects = leaving.map(({ name, version }) => ({ secret: name, version, vm: vmName }));
     await this.#ledgers.allowDisclosure(vmId, leaving.length);
-    await this.#gate.disclose(caller, vmId, subjects);
+    await this.#gate.disclose(caller, operation, about, subjects);
     if (caller.kind === "vm") await this.#ledgers.disclosed(vmId, ledger.generation, ledger.counter);
     const secretOf = new Map(entries.map((entry, at) => [entry, secrets[at]]));
     const allowed = new Set(leaving);

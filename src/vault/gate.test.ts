@@ -1,4 +1,6 @@
-import { readFile, truncate, writeFile } from "node:fs/promises";
+import { open, readFile, truncate, writeFile, type FileHandle } from "node:fs/promises";
+import fs from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import { describe, test, vi } from "vitest";
 import { HatchwayError } from "#error";
 import { Faults } from "#store/memory";
@@ -70,22 +72,48 @@ describe("when the audit cannot be written", () => {
   });
 });
 
+test("with durable reads, a value whose line cannot be synced stays; without, it leaves", async ({ expect }) => {
+  for (const durableReads of [true, false]) {
+    await using made = await TestVault.open({ vault: { durableReads } });
+    await made.set("db", "one");
+    const { id } = await made.vm("web", "db");
+    const bundle = await made.vault.resolve(guest(id), id);
+    const datasync = vi.spyOn(await fileHandle(made), "datasync");
+    datasync.mockRejectedValue(Object.assign(new Error("EIO: i/o error, fdatasync"), { code: "EIO" }));
+    try {
+      expect(await refusal(bundle.disclose(bundle.manifest.entries))).toBe(durableReads ? "unavailable" : "done");
+    } finally {
+      datasync.mockRestore();
+    }
+  }
+});
+
+/** What all file handles have their methods from. */
+async function fileHandle(made: TestVault): Promise<FileHandle> {
+  const probe = await open(made.places.keyring);
+  await probe.close();
+  return Object.getPrototypeOf(probe) as FileHandle;
+}
+
 /** Makes every later write to files of this process fail as on a full disk. */
 async function fullDisk(made: TestVault): Promise<AsyncDisposable & { refused: number }> {
-  const { open } = await import("node:fs/promises");
-  const probe = await open(made.places.keyring);
-  const prototype = Object.getPrototypeOf(probe) as typeof probe;
-  await probe.close();
+  const prototype = await fileHandle(made);
   const state = {
     refused: 0,
     async [Symbol.asyncDispose]() {
       vi.restoreAllMocks();
+      syncBuiltinESMExports();
     },
   };
-  vi.spyOn(prototype, "write").mockImplementation(() => {
+  const refuse = (): Error => {
     state.refused++;
-    return Promise.reject(Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" }));
+    return Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" });
+  };
+  vi.spyOn(prototype, "write").mockImplementation(() => Promise.reject(refuse()));
+  vi.spyOn(fs, "writeSync").mockImplementation(() => {
+    throw refuse();
   });
+  syncBuiltinESMExports();
   return state;
 }
 

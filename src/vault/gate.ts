@@ -16,6 +16,9 @@ export interface Head extends AuditAnchor {
 
 export type Writes = Partial<Pick<Change, "expect" | "put" | "delete">>;
 
+/** Values leave for a guest, or for a person who makes an image of them. */
+export type Disclosure = "secret.disclose" | "bundle.export";
+
 const HEAD = "head";
 /** How often a change that met another one is tried again. */
 const TRIES = 8;
@@ -28,17 +31,20 @@ export class Gate {
   readonly #rows: Rows;
   readonly #audit: Audit;
   readonly #policy: Policy;
+  /** Whether the lines of what leaves are on disk before it does, and not only written. */
+  readonly #durableReads: boolean;
   readonly #underWay = new Set<Promise<void>>();
   /** What changes the same secret or VM: side by side most of it would only meet each other, and try again in vain. */
   readonly #oneByOne = new Mutex();
   /** Operations whose fate the store did not tell in time. Their intents stay open, for `#learn` or for start-up. */
   readonly #uncertain = new Map<string, AuditFields | undefined>();
 
-  constructor(store: Store, rows: Rows, audit: Audit, policy: Policy) {
+  constructor(store: Store, rows: Rows, audit: Audit, policy: Policy, durableReads: boolean) {
     this.#store = store;
     this.#rows = rows;
     this.#audit = audit;
     this.#policy = policy;
+    this.#durableReads = durableReads;
   }
 
   /** What the newest mutation left in the store. Throws "corrupt" where it is missing. */
@@ -145,14 +151,11 @@ export class Gate {
   }
 
   /** Writes the lines that say which values leave, and to whom. Nothing may leave before this has resolved. */
-  async disclose(caller: Caller, vmId: string, subjects: readonly Subject[]): Promise<void> {
-    await this.#authorise(caller, "secret.disclose", { vmId });
+  async disclose(caller: Caller, operation: Disclosure, about: Subject, subjects: readonly Subject[]): Promise<void> {
+    await this.#authorise(caller, operation, about);
     const opId = randomUUID();
-    const lines = subjects.map((subject) => ({
-      ...auditFields(caller, "secret.disclose", opId, subject),
-      outcome: "ok",
-    }));
-    await this.#audit.record(lines, false);
+    const lines = subjects.map((subject) => ({ ...auditFields(caller, operation, opId, subject), outcome: "ok" }));
+    await this.#audit.record(lines, this.#durableReads);
   }
 
   /** A line for something that a guest did and should not have. */

@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from "node:crypto";
+import { hash, timingSafeEqual } from "node:crypto";
 import { HatchwayError } from "#error";
 import type { Alarm, Convergence, Receipt } from "#vm";
 import type { ReceiptClaim } from "#vault";
@@ -18,6 +18,8 @@ export interface Revision {
 const ALARM_INTERVAL = 1_000;
 /** Values that leave for a VM, each a line of the audit: four of the largest bundles at once, then ten a second. */
 const DISCLOSURES = { burst: 16_384, perSecond: 10 };
+/** What all VMs together may use beyond theirs: about 350 MB of audit at once, and 6 GB a day. */
+const SPARE_DISCLOSURES = { burst: 1_048_576, perSecond: 200 };
 /** Receipts that bring no newer revision, each a write to the disk. */
 const REPEATED_RECEIPTS = { burst: 16, perSecond: 1 };
 const MAX_REFUSED = 32;
@@ -38,6 +40,7 @@ export class Ledgers {
   /** When each kind of alarm was last kept. */
   readonly #alarmed = new Map<string, number>();
   readonly #disclosures = new Allowance(DISCLOSURES.burst, DISCLOSURES.perSecond);
+  readonly #spareDisclosures = new Allowance(SPARE_DISCLOSURES.burst, SPARE_DISCLOSURES.perSecond);
   readonly #repeatedReceipts = new Allowance(REPEATED_RECEIPTS.burst, REPEATED_RECEIPTS.perSecond);
 
   constructor(gate: Gate, rows: Rows, epoch: Buffer) {
@@ -122,17 +125,20 @@ export class Ledgers {
     });
   }
 
-  /** Throws "unavailable", and raises an alarm, when more values leave for the VM than any guest needs. */
+  /**
+   * Throws "unavailable", and raises an alarm, when more values leave for the VM than any guest needs. One that reads
+   * much takes from what is there for all; what is a VM's own no other one can use up.
+   */
   async allowDisclosure(vmId: string, values: number): Promise<void> {
-    if (this.#disclosures.take(vmId, values)) return;
+    if (this.#disclosures.take(vmId, values) || this.#spareDisclosures.take("all", values)) return;
     await this.alarm(vmId, "too many requests");
     throw new HatchwayError("unavailable", "this vm asks for its secrets too often: wait before asking again");
   }
 
   async disclosed(vmId: string, generation: number, counter: number): Promise<void> {
-    await this.update(vmId, (record) =>
-      record.generation === generation && counter > record.disclosed ? { ...record, disclosed: counter } : undefined,
-    );
+    const isNew = (record: LedgerRecord): boolean => record.generation === generation && counter > record.disclosed;
+    if (!isNew(await this.get(vmId))) return;
+    await this.update(vmId, (record) => (isNew(record) ? { ...record, disclosed: counter } : undefined));
   }
 
   /** Whether this generation is claimed, and by whom as seen from `key`. */
@@ -206,7 +212,7 @@ function isUntouched({ claim, disclosed }: LedgerRecord): boolean {
 }
 
 function sha256(key: Buffer): string {
-  return createHash("sha256").update(key).digest("hex");
+  return hash("sha256", key, "hex");
 }
 
 function sameDigest(a: string, b: string): boolean {

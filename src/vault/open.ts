@@ -20,6 +20,15 @@ import { AuditTrail } from "#vault/trail";
 import { Vms } from "#vault/vms";
 import type { WaySources } from "#vault/ways";
 
+export interface VaultOptions {
+  /** A read's line of the audit is synced before the value leaves; else it is written before, and synced soon after. */
+  durableReads?: boolean;
+  /** Called once when the disk under the audit trail failed: end the process. */
+  onFatal?: (error: HatchwayError) => void;
+  /** Stands between the vault and the store with its tree: for who wants to see each read and change of the vault. */
+  around?: (store: Store) => Store;
+}
+
 /** Where the vault's files are, and what opens its keys; the key file is made where there is no keyring yet. */
 export interface VaultPlaces extends WaySources {
   /** Absolute path of the sealed keys. */
@@ -28,20 +37,15 @@ export interface VaultPlaces extends WaySources {
   audit: string;
 }
 
-export interface VaultOptions {
-  /** Stands between the vault and the store with its tree: for who wants to see each read and change of the vault. */
-  around?: (store: Store) => Store;
-}
-
 /**
  * Opens the vault over `store`, which it then owns. Throws "wrong-key", "corrupt", "forbidden" or "unavailable" before
- * anything could be served.
+ * anything could be served. `onFatal` is called when the disk of the audit trail failed: the vault should then be closed.
  */
 export async function openVault(
   raw: Store,
   places: VaultPlaces,
   policy: Policy,
-  { around = (store) => store }: VaultOptions = {},
+  { durableReads = false, onFatal = () => undefined, around = (store) => store }: VaultOptions = {},
 ): Promise<Vault> {
   await using opened = new AsyncDisposableStack();
   const keyring = opened.use((await openKeyring(places.keyring, places)) ?? (await firstKeyring(raw, places)));
@@ -50,6 +54,7 @@ export async function openVault(
   const head = await Gate.headOf(raw, new Rows(tree ?? raw, keyring));
   const { audit, open, done } = await Audit.open(places.audit, keyring.auditKey, head);
   opened.defer(() => audit.close());
+  audit.onSyncFailed(onFatal);
   const store = around(tree ?? (await firstTree(raw, treeKey, head, done)));
   await checkAge(store, done);
   const rows = new Rows(store, keyring);
@@ -66,7 +71,7 @@ export async function openVault(
       ...(way && { way }),
     });
   }
-  const gate = new Gate(store, rows, audit, policy);
+  const gate = new Gate(store, rows, audit, policy, durableReads);
   const ledgers = new Ledgers(gate, rows, await store.epoch());
   const bundles = new Bundles(gate, rows, ledgers);
   const secrets = new Secrets(gate, rows, bundles);
@@ -112,6 +117,7 @@ export async function openVault(
       if (caller.kind === "vm") ledgers.contact(vmId);
       return bundles.resolve(caller, vmId);
     },
+    export: async (caller, name) => bundles.export(caller, (await vms.get(caller, name)).id),
     convergence: async (caller, vmId) =>
       gate.read(caller, "vm.read", await bundles.subject(caller, vmId), async () => {
         await bundles.resolve(caller, vmId);

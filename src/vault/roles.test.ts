@@ -67,6 +67,7 @@ test("each role allows what it is for, and no more", ({ expect }) => {
     ["vm.read", "admin", "operator", "reader", "runner"],
     ["secret.read", "admin", "operator", "reader"],
     ["secret.disclose", "admin"],
+    ["bundle.export", "admin"],
   ];
   for (const [operation, ...roles] of table) {
     const having = (["admin", "operator", "reader", "runner"] as const).filter((role) => can(role, operation));
@@ -91,6 +92,32 @@ test("an admin of a pattern has neither the audit trail nor the keys", ({ expect
   const policy = policyOf({ role: "admin", holder: ci, secrets: "ci-*" });
   for (const operation of ["audit.read", "audit.verify", "key.status", "key.rotate", "key.rewrap"] as const) {
     expect(refusalOf(policy, token, operation, { secret: "ci-a" })?.code, operation).toBe("forbidden");
+  }
+});
+
+test("a bundle leaves as an image only for who has a right to the vm and to all that it has, with a line for each value", async ({
+  expect,
+}) => {
+  const ways: [secrets: string, vms: string, code: string][] = [
+    ["*", "*", "undefined"],
+    ["ci-*", "ci-*", "undefined"],
+    ["ci-a", "ci-*", "forbidden"],
+    ["*", "web-*", "forbidden"],
+  ];
+  for (const [secrets, vms, code] of ways) {
+    await using made = await TestVault.open({ policy: policyOf({ role: "admin", holder: ci, secrets, vms }) });
+    for (const name of ["ci-a", "ci-b"]) await made.set(name, "v");
+    await made.vm("ci-1", "ci-a", "ci-b");
+    const leaving = made.vault.export(token, "ci-1").then(async (bundle) => {
+      const open = await bundle.disclose(bundle.manifest.entries);
+      return Promise.all(bundle.manifest.entries.map(open));
+    });
+    const seen = code === "undefined" ? String((await leaving).length) : await refusal(leaving);
+    expect([secrets, vms, seen]).toEqual([secrets, vms, code === "undefined" ? "2" : code]);
+    const lines = (await made.audit()).filter(({ caller, op }) => caller === "token:ci" && op !== "secret.disclose");
+    const outcomes = lines.map(({ op, secret, version, outcome }) => `${op} ${secret} ${version} ${outcome}`);
+    const denied = `${vms === "web-*" ? "vm.read" : "bundle.export"} undefined undefined forbidden`;
+    expect(outcomes).toEqual(code === "undefined" ? ["bundle.export ci-a 1 ok", "bundle.export ci-b 1 ok"] : [denied]);
   }
 });
 

@@ -19,6 +19,7 @@ import { createHmac, randomBytes } from "node:crypto";
 import type { Row, Store } from "#store";
 import { isValue, openRecord, openValue, rewrapValue, sealRecord, sealValue } from "#vault/envelope";
 import type { Keyring } from "#vault/keyring";
+import { OpenedRecords } from "#vault/opened";
 
 const ROW = Buffer.from("hatchway 1 row\0");
 const PAGE = 1_000;
@@ -38,6 +39,7 @@ export type Put = { key: string; version?: number; bytes: Buffer };
 export class Rows {
   readonly #store: Store;
   readonly #keyring: Keyring;
+  readonly #opened = new OpenedRecords();
 
   constructor(store: Store, keyring: Keyring) {
     this.#store = store;
@@ -67,14 +69,14 @@ export class Rows {
   /** The record of `key`, or undefined. Throws "corrupt" if it does not open in its place. */
   async get<T>(key: string): Promise<Stored<T> | undefined> {
     const { rows } = await this.#store.read([key]);
-    return rows[0] && this.#open<T>(rows[0]);
+    return rows[0] && this.#known<T>(rows[0]);
   }
 
   /** In the order of `keys`, all of one revision. */
   async getAll<T>(keys: readonly string[]): Promise<(Stored<T> | undefined)[]> {
     if (keys.length === 0) return [];
     const { rows } = await this.#store.read(keys);
-    return rows.map((row) => row && this.#open<T>(row));
+    return rows.map((row) => row && this.#known<T>(row));
   }
 
   async list<T>(prefix: string): Promise<Stored<T>[]> {
@@ -140,6 +142,15 @@ export class Rows {
     return sealRecord(this.#keyring, Buffer.from(JSON.stringify(record)), this.#place(key, version));
   }
 
+  /** As `#open`, for what is asked for again and again. The record is frozen. */
+  #known<T>(row: Row): Stored<T> {
+    const known = this.#opened.get(row);
+    if (known) return { key: row.key, version: row.version, record: known.record as T };
+    const stored = this.#open<T>(row);
+    this.#opened.keep(row, stored.record);
+    return stored;
+  }
+
   #open<T>(row: Row): Stored<T> {
     const plain = openRecord(this.#keyring, row.bytes, this.#place(row.key, row.version));
     return { key: row.key, version: row.version, record: JSON.parse(plain.toString()) as T };
@@ -152,7 +163,7 @@ export class Rows {
   }
 
   #blind(kind: string, name: string): string {
-    const mac = createHmac("sha256", this.#keyring.nameKey.bytes).update(`${kind}\0${name}`).digest();
+    const mac = createHmac("sha256", this.#keyring.nameKey.object).update(`${kind}\0${name}`).digest();
     return mac.subarray(0, 16).toString("hex");
   }
 }

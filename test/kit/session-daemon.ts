@@ -16,11 +16,15 @@ export interface SessionDaemon extends AsyncDisposable {
   pid: number;
 }
 
-/** What ships, made from these sources; once a process. */
 let bundled: Promise<unknown> | undefined;
 
-export async function startSessionDaemon(): Promise<SessionDaemon> {
+/** Makes what ships from these sources; once a process. */
+export async function bundle(): Promise<void> {
   await (bundled ??= run(process.execPath, ["scripts/bundle.ts"]));
+}
+
+export async function startSessionDaemon(): Promise<SessionDaemon> {
+  await bundle();
   const root = mkdtempSync(join(tmpdir(), "hw-"));
   const folder = join(root, "work");
   mkdirSync(join(root, "run"), { mode: 0o700 });

@@ -10,7 +10,7 @@ import type { Store } from "#store";
 import type { SecretPut, Vault } from "#vault";
 import type { AuditLine } from "#vault/audit";
 import type { Policy } from "#vault/authorise";
-import { openVault, type VaultPlaces } from "#vault/open";
+import { openVault, type VaultOptions, type VaultPlaces } from "#vault/open";
 import type { Vm } from "#vm";
 
 /** Of the session's own user, or root: may do anything that the policy leaves to him. */
@@ -21,6 +21,7 @@ export interface TestVaultOptions {
   store?: "memory" | "sqlite";
   faults?: Faults;
   policy?: Policy;
+  vault?: VaultOptions;
   /** Stands between the vault and its store with the tree. */
   around?: (store: Store) => Store;
   /** Stands between the tree and the store under it. */
@@ -73,7 +74,8 @@ export class TestVault {
         : openMemoryStore(faults ? { faults } : {});
     this.#store = below ? below(store) : store;
     try {
-      this.#vault = await openVault(this.#store, this.places, policy, { ...(around && { around }) });
+      const options = { ...this.#options.vault, ...(around && { around }) };
+      this.#vault = await openVault(this.#store, this.places, policy, options);
     } catch (error) {
       await this.#store.close();
       throw error;

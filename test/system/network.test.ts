@@ -189,8 +189,9 @@ const REFUSED = [
   ['listen: ["0.0.0.0:0"]\ntokens: {ci: /t}\n', "is not of the loopback: it needs a certificate and key"],
   ['listen: ["localhost:80"]\ntokens: {ci: /t}\n', "is not an address and a port"],
   ['listen: ["127.0.0.1:65536"]\ntokens: {ci: /t}\n', "is not an address and a port"],
-  ["listen: [{address: '127.0.0.1:0', certificate: /c}]\n", "has one of certificate and key"],
-  ["listen: [{address: '127.0.0.1:0', clients: /c}]\n", "is of TLS, which needs a certificate and key"],
+  ["listen: [{address: '127.0.0.1:0', key: /k}]\n", "is of TLS, which needs a certificate"],
+  ["listen: [{address: '127.0.0.1:0', clients: /c}]\n", "is of TLS, which needs a certificate"],
+  ["listen: [{address: '127.0.0.1:0', certificate: /c, revoked: /r}]\n", "is of client certificates, which need"],
   ["tokens: {ci: token}\n", "is not an absolute path"],
 ] as const;
 

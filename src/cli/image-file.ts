@@ -1,0 +1,110 @@
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  statfsSync,
+  type Stats,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
+import { HatchwayError } from "#error";
+import { plural } from "./quantity.ts";
+
+/** statfs(2): TMPFS_MAGIC, which memfds have too, and RAMFS_MAGIC. What is there is on no disk. */
+const IN_MEMORY = new Set([0x01021994, 0x858458f6]);
+/** A descriptor that whoever started this process has left open for it, proc(5). */
+const DESCRIPTOR = /^\/(?:dev|proc\/self)\/fd\/([0-9]{1,4})$/;
+
+/** A new file, 0600, or an open descriptor such as `/dev/fd/3`; whoever opened it finishes or abandons it. */
+export class NewFile {
+  readonly path: string;
+  /** Whether nothing of it is on a disk. Memory may still be swapped out. */
+  readonly inMemory: boolean;
+  readonly #fd: number;
+  /** By us; a descriptor that was open already stays so. */
+  readonly #made: boolean;
+  #isOpen = true;
+  #size = 0;
+
+  /** Throws HatchwayError "exists" where there is a file, "invalid" for what cannot be written. */
+  constructor(path: string) {
+    this.path = path;
+    const [, number] = DESCRIPTOR.exec(path) ?? [];
+    this.#made = number === undefined;
+    this.#fd = number === undefined ? create(path) : Number(number);
+    try {
+      checkPrivate(path, fstatSync(this.#fd));
+      this.inMemory = IN_MEMORY.has(statfsSync(`/proc/self/fd/${this.#fd}`).type);
+    } catch (cause) {
+      this.abandon();
+      throw problem(path, cause);
+    }
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  write(bytes: Uint8Array): void {
+    try {
+      for (let at = 0; at < bytes.length;) at += writeSync(this.#fd, bytes, at);
+    } catch (cause) {
+      throw problem(this.path, cause);
+    }
+    this.#size += bytes.length;
+  }
+
+  /** Once this has returned, it outlives a power loss, where a disk is what it is on. */
+  finish(): void {
+    try {
+      fsyncSync(this.#fd);
+    } catch (cause) {
+      throw problem(this.path, cause);
+    }
+    this.#close();
+  }
+
+  /** Takes back the file, if it was made here. */
+  abandon(): void {
+    this.#close();
+    if (this.#made) unlinkSync(this.path);
+  }
+
+  #close(): void {
+    if (this.#made && this.#isOpen) closeSync(this.#fd);
+    this.#isOpen = false;
+  }
+}
+
+/** What has no name, as a memfd has none, is reached by nobody, whatever its mode. */
+function checkPrivate(path: string, stat: Stats): void {
+  if (!stat.isFile()) throw new HatchwayError("invalid", `"${path}" is not a regular file`);
+  if (stat.nlink === 0 || (stat.mode & 0o077) === 0) return;
+  const mode = (stat.mode & 0o777).toString(8).padStart(4, "0");
+  throw new HatchwayError("invalid", `"${path}" is open to others: its mode is ${mode}`, {
+    hint: "make it with: umask 077",
+  });
+}
+
+function create(path: string): number {
+  const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
+  try {
+    return openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+  } catch (cause) {
+    throw problem(path, cause);
+  }
+}
+
+function problem(path: string, cause: unknown): HatchwayError {
+  if (cause instanceof HatchwayError) return cause;
+  const { code = "unknown" } = cause as NodeJS.ErrnoException;
+  if (code === "EEXIST") return new HatchwayError("exists", `there is a file "${path}" already`, { cause });
+  return new HatchwayError("invalid", `cannot write "${path}": ${code}`, { cause });
+}
+
+/** For people. */
+export function describeSize(file: NewFile): string {
+  return `${plural(file.size, "byte")}, ${file.inMemory ? "in memory" : "on a disk"}`;
+}

@@ -1,0 +1,38 @@
+import type { Bundle } from "#bundle";
+import { encodeBundle, type ImageFormat } from "#bundle/image";
+import { entryPath } from "#protocol/manifest";
+import { readBundle } from "#test/kit/bundle";
+import type { BundleCase } from "#test/kit/bundle-cases";
+
+/** What a vault would have resolved, had it the bundle of a good vector that holds all of its values. */
+export function caseBundle({ file, bytes }: BundleCase): Bundle {
+  const { manifest, values } = readBundle([bytes]);
+  if (!manifest) throw new Error(`${file} has no manifest`);
+  const byPath = new Map(values.map((value) => [value.path, value]));
+  return {
+    manifest,
+    counter: 1,
+    times: manifest.entries.map((entry) => byPath.get(entryPath(entry))?.mtime ?? 0),
+    changedSince: () => manifest.entries,
+    disclose: async () => async (entry) => Buffer.from(byPath.get(entryPath(entry))?.content ?? Buffer.alloc(0)),
+  };
+}
+
+/** Whether the vector holds all values of its manifest, as an image does. */
+export function isWhole({ bytes, outcome }: BundleCase): boolean {
+  if (outcome !== "ok") return false;
+  const { manifest, values } = readBundle([bytes]);
+  return manifest?.entries.length === values.length;
+}
+
+/** The whole image in memory. */
+export async function imageOf(bundle: Bundle, format: ImageFormat): Promise<Buffer> {
+  const encoding = encodeBundle(bundle, format);
+  const image = Buffer.alloc(encoding.size);
+  let at = 0;
+  await encoding.writeTo(async (bytes) => {
+    image.set(bytes, at);
+    at += bytes.length;
+  });
+  return image;
+}
