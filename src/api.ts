@@ -206,17 +206,34 @@ export interface StatusBody {
   socket: string;
   started_at: string;
   store: { kind: string; epoch: string; revision: number };
-  secrets: number;
-  vms: { name: string; state: VmState; wanted: number; applied?: number; in_sync: boolean; last_contact?: string }[];
+  /** Whether the keys are sealed; then what is stored is not known. */
+  sealed: boolean;
+  secrets?: number;
+  vms?: { name: string; state: VmState; wanted: number; applied?: number; in_sync: boolean; last_contact?: string }[];
 }
 
 /** `GET /keys` */
 export interface KeysBody {
+  /** Whether the keys are wiped, and nothing can be read. */
+  sealed: boolean;
+  /** The name of the way that opened them, where they are not sealed. */
+  opened_by?: string;
   ways: WayBody[];
   /** The term that new seals are made under. */
   current: number;
   /** `rows`: how many are sealed under it, old versions of values included. */
   terms: { term: number; created_at: string; rows: number }[];
+}
+
+/** The query of `POST /keys/unseal`: of what kind its body is. Without it the ways are tried that ask nobody. */
+export interface UnsealQuery {
+  by?: "key-file" | "age" | "passphrase" | undefined;
+}
+
+/** `POST /keys/unseal` */
+export interface UnsealedBody {
+  /** The name of the way that opened them. */
+  way: string;
 }
 
 /** `POST /keys/backup` */

@@ -14,6 +14,7 @@ export type ErrorCode =
   | "timeout"
   | "unavailable" // no daemon, a disk that does not answer, an audit that cannot be written
   | "locked" // another process has it
+  | "sealed" // the keys are wiped until somebody opens them again
   | "unsupported" // this machine or version cannot
   | "wrong-key" // the store is sealed by another key
   | "corrupt" // what was read is not what was written
@@ -54,6 +55,7 @@ export const httpStatus: Record<ErrorCode, number> = {
   unsupported: 501,
   unavailable: 503,
   locked: 503,
+  sealed: 503,
 };
 
 /** The CLI's exit codes; `hatchway --help` lists them. */
@@ -68,6 +70,7 @@ export const exitCode: Record<ErrorCode, number> = {
   unauthenticated: 5,
   unavailable: 6,
   locked: 6,
+  sealed: 6,
   "rate-limited": 6,
   timeout: 7,
   "wrong-key": 8,

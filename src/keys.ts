@@ -1,5 +1,5 @@
 import type { Caller } from "#caller";
-import { HatchwayError } from "#error";
+import { HatchwayError, type ErrorCode } from "#error";
 
 /** What is needed to add a way to the root key. A buffer stays the caller's, who wipes it. */
 export type NewWay =
@@ -12,6 +12,13 @@ export type NewWay =
   | { kind: "passphrase"; passphrase: Buffer };
 
 export type WayKind = NewWay["kind"];
+
+/** What somebody brings to open the keys once: a key file's bytes, an age identity's text, or a passphrase. */
+export interface Opener {
+  kind: "key-file" | "age" | "passphrase";
+  /** Stays his, and he wipes it. */
+  secret: Buffer;
+}
 
 /** A way as it may be seen. */
 export interface Way {
@@ -30,6 +37,10 @@ export interface Term {
 }
 
 export interface KeysStatus {
+  /** Whether the keys are wiped, and nothing can be read. */
+  sealed: boolean;
+  /** The name of the way that opened them, where they are not sealed. */
+  openedBy?: string;
   ways: Way[];
   /** The term that new seals are made under. */
   current: number;
@@ -47,11 +58,20 @@ export interface RewrapProgress {
   problem?: string;
 }
 
+/** A refusal that has no line yet. */
+export interface Missed {
+  caller: Caller;
+  operation: "admin.enter" | "key.status" | "key.unseal";
+  outcome: ErrorCode;
+}
+
 /**
  * The keys of the store. The root key can be reached by several ways at once, each of which is enough. All throw
  * HatchwayError.
  */
 export interface Keys {
+  /** The name of the way that opened them. */
+  readonly openedBy: string;
   status(caller: Caller): Promise<KeysStatus>;
   /** Throws "exists" for a name that a way has. */
   addWay(caller: Caller, name: string, way: NewWay): Promise<Way>;
@@ -65,6 +85,11 @@ export interface Keys {
   rewrapProgress(caller: Caller): Promise<RewrapProgress>;
   /** Forgets a term. Throws "conflict" for the current one, and while anything is sealed under it. */
   retire(caller: Caller, term: number): Promise<void>;
+
+  /** Leaves the lines of a seal that is about to come, or of an unseal that was. */
+  mark(caller: Caller, what: "key.seal" | "key.unseal", way?: string): Promise<void>;
+  /** Leaves a line for each who was refused while there was no key to write one. */
+  missed(refused: readonly Missed[]): Promise<void>;
 
   /** All that opens the store, sealed to an age recipient: an age file (src/vault/key-backup.ts). */
   backup(caller: Caller, recipient: string): Promise<Buffer>;

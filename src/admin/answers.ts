@@ -9,6 +9,7 @@ import type {
   HostGroupBody,
   KeyBackupBody,
   KeysBody,
+  UnsealedBody,
   NodeBody,
   RewrapBody,
   SecretBody,
@@ -173,11 +174,17 @@ export const rootWay: Answer<WayBody> = z
 
 export const keys: Answer<KeysBody> = z
   .strictObject({
+    sealed: z.boolean(),
+    opened_by: z.string().optional().openapi({ description: "the name of the way that opened them" }),
     ways: z.array(rootWay),
     current: count.openapi({ description: "the term that new seals are made under" }),
     terms: z.array(z.strictObject({ term: count, created_at: time, rows: count })),
   })
   .openapi("Keys");
+
+export const unsealed: Answer<UnsealedBody> = z
+  .strictObject({ way: z.string().openapi({ description: "the name of the way that opened them" }) })
+  .openapi("Unsealed");
 
 export const term: Answer<{ term: number }> = z.strictObject({ term: count });
 
@@ -220,17 +227,20 @@ export const status: Answer<StatusBody> = z
     socket: z.string(),
     started_at: time,
     store: z.strictObject({ kind: z.string(), epoch: z.string(), revision: count }),
-    secrets: count,
-    vms: z.array(
-      z.strictObject({
-        name: z.string(),
-        state,
-        wanted: count,
-        applied: count.optional(),
-        in_sync: z.boolean(),
-        last_contact: time.optional(),
-      }),
-    ),
+    sealed: z.boolean().openapi({ description: "whether the keys are; then what is stored is not known" }),
+    secrets: count.optional(),
+    vms: z
+      .array(
+        z.strictObject({
+          name: z.string(),
+          state,
+          wanted: count,
+          applied: count.optional(),
+          in_sync: z.boolean(),
+          last_contact: time.optional(),
+        }),
+      )
+      .optional(),
   })
   .openapi("Status");
 

@@ -3,8 +3,20 @@ import { showCan, showWhoami } from "#admin/access";
 import { descriptions } from "#admin/descriptions";
 import { describeApi } from "#admin/openapi";
 import { exportAudit, tailAudit, verifyAudit } from "#admin/audit";
-import { addWay, backupKeys, removeWay, retireTerm, rotateKeys, showKeys, showRewrap, startRewrap } from "#admin/keys";
 import { buildImage } from "#admin/images";
+import {
+  addWay,
+  backupKeys,
+  removeWay,
+  retireTerm,
+  rotateKeys,
+  sealKeys,
+  showKeys,
+  showRewrap,
+  startRewrap,
+  unsealKeys,
+  type KeyParts,
+} from "#admin/keys";
 import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
 import {
   attachment,
@@ -20,6 +32,7 @@ import {
   secretChange,
   secretCreation,
   trailQuery,
+  unsealQuery,
   valueQuery,
   vmCreation,
   waitQuery,
@@ -57,7 +70,7 @@ import type { StatusBody } from "#api";
 import type { Caller } from "#caller";
 import { VERSION } from "#version";
 
-export interface AdminParts extends SecretParts, NodeParts {
+export interface AdminParts extends SecretParts, NodeParts, KeyParts {
   /** With what `caller` may see of it. */
   status: (caller: Caller) => Promise<StatusBody>;
   log: Log;
@@ -104,6 +117,8 @@ const table: readonly Route<AdminParts>[] = [
   route("GET", "/keys/rewrap", {}, showRewrap),
   route("POST", "/keys/rewrap", {}, startRewrap),
   route("DELETE", "/keys/terms/{term}", {}, retireTerm),
+  route("POST", "/keys/seal", {}, sealKeys),
+  route("POST", "/keys/unseal", { query: unsealQuery, value: "body" }, unsealKeys),
   route("POST", "/keys/backup", { json: keyBackup }, backupKeys),
 
   route("GET", "/audit", { query: logQuery }, tailAudit),

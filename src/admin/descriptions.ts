@@ -19,6 +19,7 @@ import {
   status,
   term,
   trail,
+  unsealed,
   version,
   vm,
   whoami,
@@ -94,6 +95,8 @@ export const descriptions: Readonly<Record<string, Description>> = {
   "GET /keys/rewrap": says("How far the rewrap is", 200, rewrap),
   "POST /keys/rewrap": says("Seal everything under the current term, in the background", 200, rewrap),
   "DELETE /keys/terms/{term}": says("Retire a term that seals nothing", 204, undefined, "not-found", "conflict"),
+  "POST /keys/seal": says("Wipe every key: nothing can be read until they are opened", 204, undefined),
+  "POST /keys/unseal": says("Open the keys again; the body is what opens them", 200, unsealed, "wrong-key", "conflict"),
   "POST /keys/backup": says("All that opens the store, sealed to an age recipient", 200, keyBackup),
 
   "GET /audit": says("The last lines of the audit trail, as JSON lines", 200, "text"),

@@ -13,6 +13,7 @@ import type {
   RollbackRequest,
   SecretRequest,
   VmRequestBody,
+  UnsealQuery,
   WayQuery,
 } from "#api";
 import { HatchwayError } from "#error";
@@ -309,6 +310,10 @@ export const wayQuery: z.ZodType<WayQuery> = z.strictObject({
     .optional(),
   recipient: z.string().optional(),
   identity: file.optional(),
+});
+
+export const unsealQuery: z.ZodType<UnsealQuery> = z.strictObject({
+  by: z.enum(["key-file", "age", "passphrase"], "is none of key-file, age, passphrase").optional(),
 });
 
 /** `POST /keys/backup` */

@@ -59,7 +59,7 @@ describe("a bundle's tar", () => {
     const sink = async (part: Uint8Array): Promise<void> => {
       bytes += part.length;
     };
-    expect(await refusal(tar.writeTo(sink))).toBe("unavailable");
+    expect(await refusal(tar.writeTo(sink))).toBe("sealed");
     expect(bytes).toBe(0);
   });
 

@@ -19,6 +19,8 @@ import { logFlags } from "./vm-commands.ts";
 export interface ServeOptions extends StatePlace {
   /** Answer once the daemon serves, and leave it running. */
   background?: boolean;
+  /** Start with the keys sealed. */
+  sealed?: boolean;
   /** Asks for the passphrase of the store, where there is a terminal. */
   askPassphrase?: (label: string) => Promise<Buffer>;
   /** An address of the loopback to serve on as well, and the private file with the token that opens it. */
@@ -30,6 +32,7 @@ export type Serve = (options: ServeOptions) => Promise<number>;
 
 interface ServeFlags extends PlaceFlags {
   background?: true;
+  sealed?: true;
   listen?: string;
   tokenFile?: string;
 }
@@ -53,6 +56,7 @@ function defineServe(command: Command): Command {
     .option("--system", "the machine's daemon (the default for root)")
     .option("--background", "return when it serves, and leave it running")
     .option("--state <folder>", "keep the state there")
+    .option("--sealed", "open no key until somebody does: hatchway key unseal")
     .option("--listen <address:port>", "serve the admin API there too, on the loopback; needs --token-file")
     .option("--token-file <file>", "the file with the token that opens it, which only you can read")
     .addHelpText("after", examples("hatchway serve --session --background", "hatchway serve --system"));
@@ -61,6 +65,7 @@ function defineServe(command: Command): Command {
 function readServeFlags(flags: ServeFlags): ServeOptions {
   const options: ServeOptions = readPlace(flags);
   if (flags.background === true) options.background = true;
+  if (flags.sealed === true) options.sealed = true;
   if ((flags.listen === undefined) !== (flags.tokenFile === undefined)) {
     throw new HatchwayError("invalid", "--listen and --token-file need each other", {
       hint: "more addresses, tokens and TLS: the keys listen and tokens of config.yaml",
@@ -80,7 +85,7 @@ async function stopDaemon(session: Session): Promise<undefined> {
   // The pid of a daemon on a network may be somebody else's here.
   if (!client.isLocal)
     throw new HatchwayError("unsupported", "a daemon is stopped over its socket, on its own machine");
-  const { pid, vms } = await client.status();
+  const { pid, vms = [] } = await client.status();
   try {
     process.kill(pid, "SIGTERM");
   } catch (cause) {
@@ -119,8 +124,9 @@ async function showStatus(session: Session): Promise<undefined> {
       ["socket", status.socket],
       ["state", status.state],
       ["store", `${status.store.kind}, revision ${status.store.revision}, epoch ${status.store.epoch}`],
-      ["secrets", String(status.secrets)],
-      ["vms", describeVms(status.vms)],
+      ...(status.sealed
+        ? [["keys", "sealed: open them with: hatchway key unseal"] as const]
+        : [["secrets", String(status.secrets)] as const, ["vms", describeVms(status.vms)] as const]),
     ]),
   );
 }
@@ -129,7 +135,7 @@ function upTime(status: StatusBody): string {
   return formatSpan(Date.now() - Date.parse(status.started_at));
 }
 
-function describeVms(vms: StatusBody["vms"]): string {
+function describeVms(vms: StatusBody["vms"] = []): string {
   if (vms.length === 0) return "none";
   const running = vms.filter(({ state }) => state === "running");
   const failed = vms.filter(({ state }) => state === "failed");

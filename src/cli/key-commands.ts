@@ -1,9 +1,10 @@
-// key init, status, add-way, remove-way, rotate, rewrap, retire, backup, restore.
+// key init, status, add-way, remove-way, rotate, rewrap, retire, backup, restore; seal and unseal in key-sealing.ts.
 import { setTimeout as sleep } from "node:timers/promises";
 import { resolve } from "node:path";
 import type { Command } from "commander";
 import { HatchwayError } from "#error";
 import { examples, group, leaf, type Run } from "./command.ts";
+import { addSealingCommands } from "./key-sealing.ts";
 import type { LoadOffline } from "./offline.ts";
 import { placeFlags, readPlace, type PlaceFlags } from "./place-flags.ts";
 import { writeNew } from "./new-file.ts";
@@ -17,7 +18,7 @@ export function addKeyCommands(run: Run, program: Command, load: LoadOffline): v
   const key = group(
     program,
     "key",
-    "init, status, add-way, remove-way, rotate, rewrap, retire, backup, restore",
+    "init, status, add-way, remove-way, rotate, rewrap, retire, backup, restore, seal, unseal",
     "The keys of the store: one root key, which several ways lead to, and the terms under it that seal all rows.",
   );
   if (!run.words.includes("key")) return;
@@ -39,6 +40,7 @@ export function addKeyCommands(run: Run, program: Command, load: LoadOffline): v
     restoreKeys(session, file ?? "", flags as RestoreFlags, load),
   );
   leaf(run, key, "remove-way <name>", "take a way away; never the last", defineRemoveWay, removeWay);
+  addSealingCommands(run, key);
 }
 
 const ABOUT_KINDS =
@@ -97,7 +99,8 @@ async function showKeys(session: Session): Promise<undefined> {
       String(rows),
     ]);
     const wayTable = formatTable([{ title: "WAY" }, { title: "KIND" }, { title: "NEEDS" }], ways);
-    return `${wayTable}\n\n${formatTable([{ title: "TERM" }, { title: "CREATED" }, { title: "ROWS" }], terms)}`;
+    const lid = keys.sealed ? "sealed: open them with: hatchway key unseal" : `opened by the way "${keys.opened_by}"`;
+    return `${lid}\n\n${wayTable}\n\n${formatTable([{ title: "TERM" }, { title: "CREATED" }, { title: "ROWS" }], terms)}`;
   });
 }
 

@@ -83,12 +83,12 @@ async function newPassphrase(session: Session, file: string | undefined): Promis
   return promptSame(session.terminal, "new passphrase (hidden): ");
 }
 
-function readPath(session: Session, path: string): Promise<Buffer> {
+export function readPath(session: Session, path: string): Promise<Buffer> {
   return path === "-" ? readStream(session.terminal.stdin) : Promise.resolve(readFile(path));
 }
 
 /** As the daemon reads the credential: a newline at the end is the editor's. */
-function withoutNewline(bytes: Buffer): Buffer {
+export function withoutNewline(bytes: Buffer): Buffer {
   return bytes.at(-1) === 0x0a ? bytes.subarray(0, -1) : bytes;
 }
 

@@ -16,6 +16,8 @@ import type {
   StatusBody,
   TrailBody,
   TrailQuery,
+  UnsealedBody,
+  UnsealQuery,
   VersionBody,
   VmBody,
   VmRequestBody,
@@ -98,6 +100,10 @@ export interface Client {
   startRewrap(): Promise<RewrapBody>;
   rewrap(): Promise<RewrapBody>;
   retireTerm(term: number): Promise<void>;
+  /** Wipes every key of the running daemon; VMs go on with what they have. */
+  sealKeys(): Promise<void>;
+  /** Opens them again, by what is brought or by what asks nobody; `secret` stays the caller's to wipe. */
+  unsealKeys(by?: UnsealQuery["by"], secret?: Buffer): Promise<UnsealedBody>;
   /** An age file with all that opens the store. */
   backupKeys(recipient: string): Promise<Buffer>;
 
@@ -283,6 +289,16 @@ class HttpClient implements Client {
 
   async retireTerm(term: number): Promise<void> {
     await this.#transport.send({ method: "DELETE", path: `/keys/terms/${term}`, patience: 600_000 });
+  }
+
+  async sealKeys(): Promise<void> {
+    await this.#transport.send({ method: "POST", path: "/keys/seal" });
+  }
+
+  unsealKeys(by?: UnsealQuery["by"], secret: Buffer = Buffer.alloc(0)): Promise<UnsealedBody> {
+    const headers = { "content-type": "application/octet-stream" };
+    const path = `/keys/unseal${query(by === undefined ? {} : { by })}`;
+    return this.#json({ method: "POST", path, headers, body: secret });
   }
 
   async backupKeys(recipient: string): Promise<Buffer> {

@@ -25,7 +25,8 @@ import { checkSocketPath } from "#socket-path";
 import { openSqliteStore } from "#store/sqlite";
 import type { Store } from "#store";
 import type { Vault } from "#vault";
-import { openVault } from "#vault/open";
+import type { Sealing } from "#sealing";
+import { SealableVault, type SealableOptions } from "#vault/sealable";
 import { VERSION } from "#version";
 import { isSynced } from "#vm";
 
@@ -36,6 +37,8 @@ export interface DaemonOptions {
   echo: boolean;
   /** Asks for the passphrase where no other way leads to the keys. */
   askPassphrase?: (label: string) => Promise<Buffer>;
+  /** Start with the keys sealed. */
+  sealed?: boolean;
   /** Besides what the configuration says. */
   listen?: readonly ListenAddress[];
   tokens?: readonly TokenFile[];
@@ -51,6 +54,8 @@ export class Daemon {
   readonly #closers: (() => Promise<void> | void)[] = [];
   readonly log: DaemonLog;
   #network: Network | undefined;
+  /** Whether it started with its keys sealed. */
+  isSealed = false;
 
   private constructor(log: DaemonLog) {
     this.log = log;
@@ -89,7 +94,13 @@ export class Daemon {
     const config = await readConfig(places.config);
     checkSocketPath(places.socket, "choose a shorter XDG_RUNTIME_DIR");
     const store = await openSqliteStore(join(places.state, "store.db"), { create: true, onFatal });
-    const vault = await openVaultOver(store, options, config);
+    const opened = Promise.withResolvers<HostMachines>();
+    const sealing = await openVaultOver(store, options, config, {
+      onFatal,
+      report: (line) => log.write(line),
+      unsealed: async () => (await opened.promise).open(),
+    });
+    const { vault } = sealing;
     this.#closers.push(() => vault.close());
 
     const self: Caller = { kind: "embedded", uid: ownUid(), purpose: `${mode} daemon` };
@@ -111,7 +122,8 @@ export class Daemon {
     });
     this.#closers.push(() => machines.close());
     await refuseSecond(places.socket);
-    await machines.open();
+    if (!sealing.isSealed) await machines.open();
+    opened.resolve(machines);
 
     const hostGroups = new NumberedGroups({
       vault,
@@ -122,8 +134,8 @@ export class Daemon {
     });
     const startedAt = new Date().toISOString();
     const status = (caller: Caller): Promise<StatusBody> =>
-      statusOf({ mode, places, startedAt, store, vault, machines, caller });
-    const app = adminApp({ vault, machines, hostGroups, status, log, attachDefault: config.attach });
+      statusOf({ mode, places, startedAt, store, vault, sealing, machines, caller });
+    const app = adminApp({ vault, sealing, machines, hostGroups, status, log, attachDefault: config.attach });
     const admin = serveApi(app, unixCaller, (line) => log.write(line));
     await listenAdmin(admin, mode, places.socket);
     this.#closers.push(() => closeAdmin(admin));
@@ -140,15 +152,18 @@ export class Daemon {
       log.write(`hatchway serves on ${address}`);
     }
     this.#closers.push(() => network[Symbol.dispose]());
-    log.write(`hatchway ${VERSION} serves ${mode} on ${places.socket}, pid ${process.pid}`);
+    const lid = sealing.isSealed ? "; its keys are sealed, open them with: hatchway key unseal" : "";
+    log.write(`hatchway ${VERSION} serves ${mode} on ${places.socket}, pid ${process.pid}${lid}`);
+    this.isSealed = sealing.isSealed;
   }
 }
 
 async function openVaultOver(
   store: Store,
-  { mode, places, askPassphrase, onFatal }: DaemonOptions,
+  { mode, places, askPassphrase, sealed = false }: DaemonOptions,
   { roles, audit }: Config,
-): Promise<Vault> {
+  lid: Pick<SealableOptions, "report" | "unsealed" | "onFatal">,
+): Promise<SealableVault> {
   const files = {
     ...waySources(places),
     ...(askPassphrase && { askPassphrase }),
@@ -157,8 +172,8 @@ async function openVaultOver(
   };
   try {
     const who = mode === "system" ? { mode } : { mode, uid: ownUid() };
-    const options = { durableReads: audit === "durable", onFatal };
-    return await openVault(store, files, { ...who, ...(roles && { roles }) }, options);
+    const options = { ...lid, sealed, durableReads: audit === "durable" };
+    return await SealableVault.open(store, files, { ...who, ...(roles && { roles }) }, options);
   } catch (error) {
     await store.close();
     throw error;
@@ -221,13 +236,13 @@ interface StatusParts {
   startedAt: string;
   store: Store;
   vault: Vault;
+  sealing: Sealing;
   machines: HostMachines;
   caller: Caller;
 }
 
 async function statusOf(parts: StatusParts): Promise<StatusBody> {
-  const { mode, places, startedAt, store, vault, machines, caller } = parts;
-  const views = await machines.views(caller);
+  const { mode, places, startedAt, store, sealing } = parts;
   return {
     version: VERSION,
     pid: process.pid,
@@ -236,6 +251,15 @@ async function statusOf(parts: StatusParts): Promise<StatusBody> {
     socket: places.socket,
     started_at: startedAt,
     store: { kind: "sqlite", epoch: (await store.epoch()).toString("hex"), revision: await store.revision() },
+    sealed: sealing.isSealed,
+    ...(!sealing.isSealed && (await contentsOf(parts))),
+  };
+}
+
+/** What only the keys tell. */
+async function contentsOf({ vault, machines, caller }: StatusParts): Promise<Pick<StatusBody, "secrets" | "vms">> {
+  const views = await machines.views(caller);
+  return {
     secrets: (await vault.secrets(caller)).length,
     vms: views.map(({ vm, machine, convergence }) => ({
       name: vm.name,

@@ -14,6 +14,8 @@ import type { Places } from "#places";
 export interface ServeOptions extends StatePlace {
   /** Answer once the daemon serves, and leave it running. */
   background?: boolean;
+  /** Start with the keys sealed. */
+  sealed?: boolean;
   /** Asks for the passphrase of the store, where there is a terminal. */
   askPassphrase?: (label: string) => Promise<Buffer>;
   /** An address of the loopback to serve on as well, and the private file with the token that opens it. */
@@ -42,11 +44,11 @@ export async function serve(options: ServeOptions): Promise<number> {
   hideMemory();
   process.once("exit", (code) => endAtOnce(code));
   const echo = process.env[CHILD] === undefined;
-  const { mode, askPassphrase } = options;
+  const { mode, askPassphrase, sealed = false } = options;
   const asking = askPassphrase && { askPassphrase };
-  const daemon = await Daemon.start({ mode, places, echo, onFatal: end, ...asking, ...networkOf(options) });
+  const daemon = await Daemon.start({ mode, places, sealed, echo, onFatal: end, ...asking, ...networkOf(options) });
   serves(daemon);
-  process.send?.({ serving: places.socket });
+  process.send?.({ sealed: daemon.isSealed });
   process.disconnect?.();
   const fatal = await ended;
   if (fatal) daemon.log.report(fatal);
@@ -96,16 +98,18 @@ async function serveInBackground(places: Places): Promise<number> {
     stdio: ["ignore", "ignore", stderr.fd, "ipc"],
   });
   const late = AbortSignal.timeout(START_LIMIT);
-  const serving = once(child, "message", { signal: late }).then(() => true);
-  const exited = once(child, "exit", { signal: late }).then(() => false);
+  const serving = once(child, "message", { signal: late }).then(([said]) => said as { sealed: boolean });
+  const exited = once(child, "exit", { signal: late }).then(() => undefined);
+  let said: { sealed: boolean } | undefined;
   try {
-    if (!(await Promise.race([serving, exited]))) {
+    said = await Promise.race([serving, exited]);
+    if (!said) {
       process.stderr.write(await readFile(words));
       return child.exitCode ?? 1;
     }
   } catch (cause) {
     throw new HatchwayError("timeout", `the daemon does not serve after ${START_LIMIT / 1000} s`, {
-      hint: "see why with: hatchway logs",
+      hint: `see why in ${join(places.state, "daemon.log")}`,
       cause,
     });
   } finally {
@@ -114,5 +118,6 @@ async function serveInBackground(places: Places): Promise<number> {
   if (child.connected) child.disconnect();
   child.unref();
   process.stdout.write(`serving on ${places.socket}, pid ${child.pid}\n`);
+  if (said.sealed) process.stderr.write("hint: its keys are sealed: open them with: hatchway key unseal\n");
   return 0;
 }

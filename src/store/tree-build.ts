@@ -4,7 +4,7 @@
 import { type KeyObject, randomUUID } from "node:crypto";
 import { HatchwayError } from "#error";
 import { type Change, MAX_INNER_OPERATIONS, type Store } from "#store";
-import { encodeRoot, nodeKey, ROOT_KEY } from "./tree-root.ts";
+import { encodeRoot, isOfTree, nodeKey, ROOT_KEY } from "./tree-root.ts";
 import { between, digestOf, emptyLeaf, encodeNode, type Entry, type Leaf, markOf, type TreeNode } from "./tree-node.ts";
 import { emptyTop, TOP } from "./tree.ts";
 
@@ -26,7 +26,7 @@ export async function buildTree(store: Store, key: KeyObject, beside: Iterable<s
   for (;;) {
     const page = await store.list("", { limit: PAGE, ...(after !== undefined && { after }) });
     for (const row of page.rows) {
-      if (!row.key.startsWith(ROOT_KEY)) await builder.add(row.key, row.version, markOf(row.bytes));
+      if (!isOfTree(row.key)) await builder.add(row.key, row.version, markOf(row.bytes));
     }
     after = page.rows.at(-1)?.key;
     if (!page.more || after === undefined) break;

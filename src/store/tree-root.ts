@@ -19,6 +19,11 @@ export interface Root extends Top {
   revision: number;
 }
 
+/** Whether a row is the tree's own. */
+export function isOfTree(key: string): boolean {
+  return key.startsWith(ROOT_KEY);
+}
+
 export function nodeKey(id: number): string {
   return `${ROOT_KEY}:${id.toString(16).padStart(8, "0")}`;
 }

@@ -10,7 +10,7 @@ import type { Change, CommitResult, Page, Row, Snapshot, Store, WatchEvent } fro
 import { checkChange, checkOpId } from "./change.ts";
 import { Changes, type Reading } from "./tree-changes.ts";
 import { type StoredRoot, TreeCommits } from "./tree-commits.ts";
-import { decodeRoot, nodeKey, ROOT_KEY } from "./tree-root.ts";
+import { decodeRoot, isOfTree, nodeKey, ROOT_KEY } from "./tree-root.ts";
 import { countBefore, type Entry, markOf, TAMPERED } from "./tree-node.ts";
 import { emptyTop, Tree } from "./tree.ts";
 
@@ -89,7 +89,7 @@ class TreeStore implements Store {
 
   async list(prefix: string, { after, limit }: { after?: string; limit: number }): Promise<Page> {
     this.#mustBeOpen();
-    if (prefix.startsWith(ROOT_KEY)) throw new HatchwayError("invalid", `"${prefix}" begins no key here`);
+    if (isOfTree(prefix)) throw new HatchwayError("invalid", `"${prefix}" begins no key here`);
     const reading = this.#changes.begin();
     try {
       const hasTree = ROOT_KEY.startsWith(prefix) && (after === undefined || after < AFTER_TREE);
@@ -121,7 +121,7 @@ class TreeStore implements Store {
     this.#mustBeOpen();
     return this.#store.watch(from, (event) => {
       if (event.kind === "reset") return listener(event);
-      listener({ ...event, keys: event.keys.filter((key) => !key.startsWith(ROOT_KEY)) });
+      listener({ ...event, keys: event.keys.filter((key) => !isOfTree(key)) });
     });
   }
 

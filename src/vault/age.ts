@@ -27,11 +27,16 @@ export async function ageSeal(recipient: string, plaintext: Uint8Array): Promise
 
 /**
  * Opens what was sealed to an identity, into a buffer that the caller wipes. `path`: the identity's file, whose content
- * is `identity`. Throws "wrong-key".
+ * is `identity`, where there is one. Throws "wrong-key", "invalid".
  */
-export async function ageOpen(path: string, identity: Buffer, sealed: Buffer): Promise<Buffer> {
+export async function ageOpen(path: string | undefined, identity: Buffer, sealed: Buffer): Promise<Buffer> {
   const native = NATIVE_IDENTITY.exec(identity.toString("latin1"))?.[0];
-  if (native === undefined) return runAge(["-d", "-i", path], sealed, "wrong-key");
+  if (native === undefined) {
+    if (path !== undefined) return runAge(["-d", "-i", path], sealed, "wrong-key");
+    throw new HatchwayError("invalid", "that is no age identity of its own: it has no line AGE-SECRET-KEY-1…", {
+      hint: "one of a plugin or of hardware opens the keys by the path that the way names",
+    });
+  }
   const { Decrypter } = await import("age-encryption");
   const decrypter = new Decrypter();
   try {
@@ -39,7 +44,11 @@ export async function ageOpen(path: string, identity: Buffer, sealed: Buffer): P
     const { buffer, byteOffset, byteLength } = await decrypter.decrypt(sealed);
     return Buffer.from(buffer, byteOffset, byteLength);
   } catch (cause) {
-    throw new HatchwayError("wrong-key", `the age identity "${path}" does not open what is sealed to it`, { cause });
+    throw new HatchwayError(
+      "wrong-key",
+      `the age identity${path === undefined ? "" : ` "${path}"`} does not open what is sealed to it`,
+      { cause },
+    );
   }
 }
 

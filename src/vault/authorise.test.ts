@@ -39,6 +39,8 @@ const operations = [
   "key.rewrap",
   "key.retire",
   "key.backup",
+  "key.seal",
+  "key.unseal",
 ] as const satisfies Operation[];
 
 // An operation that is missing above does not compile.

@@ -39,7 +39,9 @@ export type Operation =
   | "key.rotate"
   | "key.rewrap"
   | "key.retire"
-  | "key.backup";
+  | "key.backup"
+  | "key.seal"
+  | "key.unseal";
 
 /** What an operation is about, for the authorisation and the audit. */
 export interface Subject {
@@ -100,6 +102,9 @@ export function refusalOf(
       if (ownerOperations.has(operation) && !(caller.kind === "unix" && isOwner(policy, caller))) {
         const owner = policy.mode === "system" ? "root" : `uid ${policy.uid}`;
         return forbidden(`${operation} is ${owner}'s to do, not ${describeHolder(caller)}'s`);
+      }
+      if (operation === "key.unseal" && caller.kind !== "unix") {
+        return forbidden("the keys are opened on the daemon's own machine, over its socket");
       }
       if (permit(scopes(policy, caller), caller, operation, subject)) return undefined;
       return forbidden(`no role of ${describeHolder(caller)} allows ${operation}${describeSubject(subject)}`);

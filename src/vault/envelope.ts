@@ -25,26 +25,34 @@ const ZERO_NONCE = Buffer.alloc(NONCE_SIZE);
 
 /** A key that is wiped when its scope ends: `using key = …`. */
 export class Key implements Disposable {
-  readonly bytes: Buffer;
+  readonly #bytes: Buffer;
   #object: KeyObject | undefined;
+  #wiped = false;
 
   constructor(bytes: Buffer) {
     if (bytes.length !== KEY_SIZE) throw new RangeError(`a key of ${bytes.length} bytes`);
-    this.bytes = bytes;
+    this.#bytes = bytes;
   }
 
   static random(): Key {
     return new Key(randomFillSync(valueBuffer(KEY_SIZE)));
   }
 
-  /** The same for node:crypto, which takes 10 µs a call to tell that mere bytes are a key. OpenSSL wipes its copy. */
+  /** Throws HatchwayError "sealed" once it is wiped: what is under way then must not go on with a key of zeros. */
+  get bytes(): Buffer {
+    if (!this.#wiped) return this.#bytes;
+    throw new HatchwayError("sealed", "the keys were wiped meanwhile");
+  }
+
+  /** The same for node:crypto, which takes 10 µs a call to tell that mere bytes are a key. Wiped when it is collected. */
   get object(): KeyObject {
     this.#object ??= createSecretKey(this.bytes);
     return this.#object;
   }
 
   [Symbol.dispose](): void {
-    this.bytes.fill(0);
+    this.#bytes.fill(0);
+    this.#wiped = true;
     this.#object = undefined;
   }
 }

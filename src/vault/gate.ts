@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { describeCaller, type Caller } from "#caller";
-import { HatchwayError, toHatchwayError } from "#error";
+import { HatchwayError, toHatchwayError, type ErrorCode } from "#error";
 import { Mutex } from "#mutex";
 import type { Scope } from "#role";
 import type { Change, Store } from "#store";
@@ -106,9 +106,14 @@ export class Gate {
     }
   }
 
-  /** Resolves once the changes that are under way now are over. Throws "unavailable" if the fate of one is not known. */
-  async underWay(): Promise<void> {
+  /** Resolves once the changes that are under way now are over. */
+  async over(): Promise<void> {
     await Promise.all(this.#underWay);
+  }
+
+  /** The same; throws "unavailable" if the fate of one is not known. */
+  async underWay(): Promise<void> {
+    await this.over();
     await this.#learn();
     if (this.#uncertain.size === 0) return;
     throw new HatchwayError("unavailable", "the store has not told yet what became of a change", { hint: "try again" });
@@ -164,12 +169,16 @@ export class Gate {
     await this.#audit.record([{ ...fields, outcome: "alarm" }], false);
   }
 
+  /** A line for what was refused; after the fact where none could be written then. */
+  async refused(caller: Caller, operation: Operation, outcome: ErrorCode, subject: Subject = {}): Promise<void> {
+    await this.#audit.record([{ ...auditFields(caller, operation, randomUUID(), subject), outcome }], false);
+  }
+
   async #authorise(caller: Caller, operation: Operation, subject: Subject): Promise<void> {
     try {
       authorise(this.#policy, caller, operation, subject);
     } catch (error) {
-      const fields = auditFields(caller, operation, randomUUID(), subject);
-      await this.#audit.record([{ ...fields, outcome: toHatchwayError(error).code }], false);
+      await this.refused(caller, operation, toHatchwayError(error).code, subject);
       throw error;
     }
   }

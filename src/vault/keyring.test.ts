@@ -41,12 +41,15 @@ test("a keyring opens with its key file to the same keys", async ({ expect }) =>
   expect((await stat(keyFile)).size).toBe(32);
 });
 
-test("disposing a keyring wipes every key", async ({ expect }) => {
+test("disposing a keyring wipes every key, and none can be used after", async ({ expect }) => {
   const { keyring, keyFile } = await made();
   const ring = await openKeyring(keyring, { keyFile });
   const keys = [ring?.key(1), ring?.nameKey, ring?.auditKey];
+  const bytes = keys.map((key) => key?.bytes);
   ring?.[Symbol.dispose]();
-  for (const key of keys) expect(key?.bytes).toEqual(Buffer.alloc(32));
+  for (const wiped of bytes) expect(wiped).toEqual(Buffer.alloc(32));
+  // Whatever still runs must not go on to seal under zeros.
+  for (const key of keys) expect(() => key?.bytes).toThrow("the keys were wiped meanwhile");
 });
 
 test("there is no keyring where there is no file", async ({ expect }) => {

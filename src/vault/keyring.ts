@@ -26,6 +26,8 @@ export class Keyring implements TermKeys, Disposable {
   readonly auditKey: Key;
   /** For the tree over all rows, src/store/tree-store.ts. */
   readonly treeKey: Key;
+  /** The name of the way that opened it. */
+  readonly openedBy: string;
   readonly #path: string;
   readonly #sources: WaySources;
   readonly #root: Key;
@@ -33,7 +35,8 @@ export class Keyring implements TermKeys, Disposable {
   readonly #edits = new Mutex();
   #body: KeyringBody;
 
-  constructor(path: string, sources: WaySources, root: Key, body: KeyringBody) {
+  constructor(path: string, sources: WaySources, root: Key, body: KeyringBody, openedBy: string) {
+    this.openedBy = openedBy;
     this.storeId = Buffer.from(body.store, "hex");
     this.#path = path;
     this.#sources = sources;
@@ -179,7 +182,7 @@ export async function createKeyring(
     ],
   };
   await writeKeyring(path, root, body);
-  return new Keyring(path, sources, root, body);
+  return new Keyring(path, sources, root, body, name);
 }
 
 /** Writes the keyring of a backup, with one way to it. */
@@ -212,10 +215,10 @@ export async function restoreKeyring(
 export async function openKeyring(path: string, sources: WaySources): Promise<Keyring | undefined> {
   const file = await readKeyring(path);
   if (!file) return undefined;
-  const root = await openRoot(path, file, sources);
+  const { root, by } = await openRoot(path, file, sources);
   try {
     checkMac(path, root, file);
-    return new Keyring(path, sources, root, file.body);
+    return new Keyring(path, sources, root, file.body, by);
   } catch (error) {
     root[Symbol.dispose]();
     throw error;
@@ -223,13 +226,20 @@ export async function openKeyring(path: string, sources: WaySources): Promise<Ke
 }
 
 /** By the first way that leads there. */
-async function openRoot(path: string, { body }: KeyringFile, sources: WaySources): Promise<Key> {
+async function openRoot(path: string, { body }: KeyringFile, sources: WaySources): Promise<{ root: Key; by: string }> {
   const storeId = Buffer.from(body.store, "hex");
-  const ways = body.ways.toSorted((a, b) => ORDER.indexOf(a.kind) - ORDER.indexOf(b.kind));
+  const { given } = sources;
+  const tried = body.ways.filter(({ kind }) => given === undefined || kind === given.kind);
+  if (given && tried.length === 0) {
+    throw new HatchwayError("invalid", `the keyring "${path}" has no way of the kind ${given.kind}`, {
+      hint: `its ways: ${body.ways.map(({ name, kind }) => (name === kind ? kind : `${name} (${kind})`)).join(", ")}`,
+    });
+  }
+  const ways = tried.toSorted((a, b) => ORDER.indexOf(a.kind) - ORDER.indexOf(b.kind));
   const problems: HatchwayError[] = [];
   for (const way of ways) {
     try {
-      return await openWay(storeId, way, sources);
+      return { root: await openWay(storeId, way, sources), by: way.name };
     } catch (error) {
       problems.push(toHatchwayError(error));
     }
@@ -237,8 +247,8 @@ async function openRoot(path: string, { body }: KeyringFile, sources: WaySources
   const [first] = problems;
   if (!first) throw new HatchwayError("corrupt", `the keyring "${path}" has no way to its keys`);
   if (problems.length === 1) throw first;
-  const tried = ways.map(({ name }, at) => `${name} (${problems[at]?.message})`).join(", ");
-  throw new HatchwayError("wrong-key", `none of the ${ways.length} ways opens the keyring "${path}": ${tried}`, {
+  const why = ways.map(({ name }, at) => `${name} (${problems[at]?.message})`).join(", ");
+  throw new HatchwayError("wrong-key", `none of the ${ways.length} ways opens the keyring "${path}": ${why}`, {
     hint: "one of them is enough",
     cause: first,
   });

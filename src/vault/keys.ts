@@ -1,6 +1,6 @@
 import type { Caller } from "#caller";
 import { HatchwayError } from "#error";
-import type { Keys, KeysStatus, NewWay, RewrapProgress, Way } from "#keys";
+import type { Keys, KeysStatus, Missed, NewWay, RewrapProgress, Way } from "#keys";
 import { ageSeal } from "#vault/age";
 import type { Gate } from "#vault/gate";
 import type { Keyring } from "#vault/keyring";
@@ -18,11 +18,21 @@ export class KeyOperations implements Keys {
     this.#rewrap = rewrap;
   }
 
+  get openedBy(): string {
+    return this.#keyring.openedBy;
+  }
+
   status(caller: Caller): Promise<KeysStatus> {
     return this.#gate.read(caller, "key.status", {}, async () => {
       const counts = await this.#rewrap.count();
-      const { ways, current, terms } = this.#keyring;
-      return { ways, current, terms: terms.map((term) => ({ ...term, rows: counts.get(term.term) ?? 0 })) };
+      const { openedBy, ways, current, terms } = this.#keyring;
+      return {
+        sealed: false,
+        openedBy,
+        ways,
+        current,
+        terms: terms.map((term) => ({ ...term, rows: counts.get(term.term) ?? 0 })),
+      };
     });
   }
 
@@ -81,6 +91,17 @@ export class KeyOperations implements Keys {
       await commit({});
       return { result: undefined };
     });
+  }
+
+  mark(caller: Caller, what: "key.seal" | "key.unseal", way?: string): Promise<void> {
+    return this.#gate.mutate(caller, what, way === undefined ? {} : { way }, async (commit) => {
+      await commit({});
+      return { result: undefined };
+    });
+  }
+
+  async missed(refused: readonly Missed[]): Promise<void> {
+    for (const { caller, operation, outcome } of refused) await this.#gate.refused(caller, operation, outcome);
   }
 
   /** A line for it is on disk before anything leaves. */

@@ -1,4 +1,4 @@
-import { createSecretKey, type KeyObject } from "node:crypto";
+import type { KeyObject } from "node:crypto";
 import { HatchwayError } from "#error";
 import { privateDirectory } from "#host/files";
 import type { Store } from "#store";
@@ -49,13 +49,12 @@ export async function openVault(
 ): Promise<Vault> {
   await using opened = new AsyncDisposableStack();
   const keyring = opened.use((await openKeyring(places.keyring, places)) ?? (await firstKeyring(raw, places)));
-  const treeKey = createSecretKey(keyring.treeKey.bytes);
-  const tree = await openTreeStore(raw, treeKey, BLIND_ROWS);
+  const tree = await openTreeStore(raw, keyring.treeKey.object, BLIND_ROWS);
   const head = await Gate.headOf(raw, new Rows(tree ?? raw, keyring));
   const { audit, open, done } = await Audit.open(places.audit, keyring.auditKey, head);
   opened.defer(() => audit.close());
   audit.onSyncFailed(onFatal);
-  const store = around(tree ?? (await firstTree(raw, treeKey, head, done)));
+  const store = around(tree ?? (await firstTree(raw, keyring.treeKey.object, head, done)));
   await checkAge(store, done);
   const rows = new Rows(store, keyring);
   // What was under way when the last process ended: the store knows whether it happened.
@@ -175,6 +174,7 @@ export async function openVault(
       whileOpen.defer(() => store.close());
       try {
         await rewrap.stop();
+        await gate.over();
         await gate.settle();
       } finally {
         await whileOpen.disposeAsync();

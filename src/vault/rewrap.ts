@@ -5,6 +5,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { HatchwayError, toHatchwayError } from "#error";
 import type { RewrapProgress } from "#keys";
 import { MAX_OPERATIONS, type Row, type Store } from "#store";
+import { isOfTree } from "#store/tree-root";
 import { termOf } from "#vault/envelope";
 import type { Gate } from "#vault/gate";
 import type { Keyring } from "#vault/keyring";
@@ -59,13 +60,8 @@ export class Rewrap {
   }
 
   /** Rows by the term that they are sealed under, all of them, old versions of values included. */
-  async count(): Promise<Map<number, number>> {
-    const counts = new Map<number, number>();
-    for await (const row of this.#all()) {
-      const term = termOf(row.bytes);
-      counts.set(term, (counts.get(term) ?? 0) + 1);
-    }
-    return counts;
+  count(): Promise<Map<number, number>> {
+    return countTerms(this.#store);
   }
 
   #begin(): void {
@@ -94,7 +90,7 @@ export class Rewrap {
     let found = 0;
     this.#progress.seen = 0;
     let batch: Row[] = [];
-    for await (const row of this.#all()) {
+    for await (const row of allRows(this.#store)) {
       if (this.#stopped) return 0;
       this.#progress.seen += 1;
       if (BLIND_ROWS.has(row.key) || termOf(row.bytes) === this.#keyring.current) continue;
@@ -126,14 +122,26 @@ export class Rewrap {
       throw error;
     }
   }
+}
 
-  async *#all(): AsyncGenerator<Row> {
-    let after: string | undefined;
-    for (;;) {
-      const page = await this.#store.list("", { limit: PAGE, ...(after !== undefined && { after }) });
-      yield* page.rows;
-      after = page.rows.at(-1)?.key;
-      if (!page.more || after === undefined) return;
-    }
+/** Rows by the term that they are sealed under, as they say themselves: no key is needed. */
+export async function countTerms(store: Store): Promise<Map<number, number>> {
+  const counts = new Map<number, number>();
+  for await (const row of allRows(store)) {
+    // Seen only where no vault stands before the store: it has no seal.
+    if (isOfTree(row.key)) continue;
+    const term = termOf(row.bytes);
+    counts.set(term, (counts.get(term) ?? 0) + 1);
+  }
+  return counts;
+}
+
+async function* allRows(store: Store): AsyncGenerator<Row> {
+  let after: string | undefined;
+  for (;;) {
+    const page = await store.list("", { limit: PAGE, ...(after !== undefined && { after }) });
+    yield* page.rows;
+    after = page.rows.at(-1)?.key;
+    if (!page.more || after === undefined) return;
   }
 }

@@ -38,6 +38,8 @@ const DAEMON: ReadonlySet<Operation> = new Set<Operation>([
   "key.rewrap",
   "key.retire",
   "key.backup",
+  "key.seal",
+  "key.unseal",
 ]);
 
 /** An admin has no table: all that is of a secret or a VM. */

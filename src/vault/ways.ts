@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { HatchwayError } from "#error";
 import { readPrivateFile, writeDurably } from "#host/files";
-import type { NewWay, Way, WayKind } from "#keys";
+import type { NewWay, Opener, Way, WayKind } from "#keys";
 import { valueBuffer } from "#value-buffer";
 import { ageOpen, ageSeal } from "#vault/age";
 import { Key, KEY_SIZE, open, seal } from "#vault/envelope";
@@ -19,6 +19,8 @@ export interface WaySources {
   credentials?: string;
   /** Asks a person for a passphrase, which is wiped after; only where there is a terminal. */
   askPassphrase?: (label: string) => Promise<Buffer>;
+  /** What somebody brought: only ways of its kind are tried, and with nothing else. Stays whose it is. */
+  given?: Opener;
 }
 
 export const ORDER: readonly WayKind[] = ["key-file", "systemd-credential", "age", "passphrase"];
@@ -78,6 +80,11 @@ export async function openWay(storeId: Buffer, way: StoredWay, sources: WaySourc
   switch (way.kind) {
     case "key-file": {
       const path = way.path ?? sources.keyFile;
+      if (sources.given) {
+        using given = copyOfKey(sources.given.secret, "the key file that was given");
+        using key = derive(given, storeId, "way key-file");
+        return opened(key, "the key file that was given");
+      }
       using key = await keyOfFile(path, storeId);
       return opened(key, `the key file "${path}"`);
     }
@@ -90,10 +97,11 @@ export async function openWay(storeId: Buffer, way: StoredWay, sources: WaySourc
       return opened(key, `the credential "${way.credential}"`);
     }
     case "age": {
-      const identity = await readPrivateFile(way.identity, 65_536);
+      const identity = copyOf(sources.given?.secret) ?? (await readPrivateFile(way.identity, 65_536));
       if (!identity) throw missing(way);
       try {
-        const root = await ageOpen(way.identity, identity, Buffer.from(way.sealed, "base64"));
+        const path = sources.given ? undefined : way.identity;
+        const root = await ageOpen(path, identity, Buffer.from(way.sealed, "base64"));
         if (root.length === KEY_SIZE) return new Key(root);
         throw new HatchwayError("wrong-key", `what is sealed to "${way.recipient}" is not a root key`);
       } finally {
@@ -111,6 +119,14 @@ export async function openWay(storeId: Buffer, way: StoredWay, sources: WaySourc
       }
     }
   }
+}
+
+/** Whether every way needs a person who types, and there is nobody to ask. */
+export async function needsPerson(ways: readonly StoredWay[], sources: WaySources): Promise<boolean> {
+  if (sources.askPassphrase || sources.given || ways.some(({ kind }) => kind !== "passphrase")) return false;
+  const typed = await passphraseFrom(sources);
+  typed?.fill(0);
+  return typed === undefined;
 }
 
 export function describeWay(way: StoredWay, keyFile: string): Way {
@@ -156,12 +172,17 @@ async function keyOfFile(path: string, storeId: Buffer): Promise<Key> {
 }
 
 function copyOfKey(bytes: Buffer, what: string): Key {
-  if (bytes.length !== KEY_SIZE) {
-    throw new HatchwayError("wrong-key", `${what} has ${bytes.length} bytes, not ${KEY_SIZE}`);
-  }
-  const copy = valueBuffer(KEY_SIZE);
-  bytes.copy(copy);
-  return new Key(copy);
+  const copy = copyOf(bytes);
+  if (copy?.length === KEY_SIZE) return new Key(copy);
+  copy?.fill(0);
+  throw new HatchwayError("wrong-key", `${what} has ${bytes.length} bytes, not ${KEY_SIZE}`);
+}
+
+function copyOf(secret: Buffer | undefined): Buffer | undefined {
+  if (!secret) return undefined;
+  const copy = valueBuffer(secret.length);
+  secret.copy(copy);
+  return copy;
 }
 
 const deriveByArgon2 = promisify(argon2);
@@ -190,6 +211,7 @@ function checkPassphrase(passphrase: Buffer): void {
 
 /** From the credential, without the newline at its end, else from a person. */
 async function passphraseFrom(sources: WaySources): Promise<Buffer | undefined> {
+  if (sources.given) return copyOf(sources.given.secret);
   const bytes = await credential(sources, PASSPHRASE_CREDENTIAL, MAX_PASSPHRASE + 1);
   if (!bytes) return sources.askPassphrase?.("passphrase of the store (hidden): ");
   return bytes.at(-1) === 0x0a ? bytes.subarray(0, -1) : bytes;

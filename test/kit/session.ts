@@ -126,7 +126,7 @@ export class Session implements AsyncDisposable {
   /** Removes the VMs, ends the daemon, and takes the folder away. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#daemon?.exitCode !== null || this.#daemon.signalCode !== null) await this.serve();
-    for (const { name } of (await this.status()).vms) await this.ok(["vm", "remove", name]);
+    for (const { name } of (await this.status()).vms ?? []) await this.ok(["vm", "remove", name]);
     await this.end("SIGTERM");
     rmSync(this.folder, { recursive: true, force: true });
   }

@@ -30,6 +30,7 @@ beforeEach(async () => {
     log: { write, tail: async (lines) => log.slice(-lines).join("\n"), follow },
     attachDefault: "defaults",
     // Of these, only what needs no machine is asked here; the daemon's own tests ask for the rest.
+    sealing: undefined as never,
     machines: undefined as never,
     hostGroups: undefined as never,
     status: undefined as never,

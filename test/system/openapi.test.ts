@@ -188,6 +188,15 @@ describe("/openapi.json", () => {
     expect(await ask("GET /logs", "/logs?lines=1")).toBe(200);
     expect(await ask("DELETE /vms/{name}", "/vms/web-1")).toBe(204);
     expect(await ask("DELETE /secrets/{name}", "/secrets/a")).toBe(200);
+
+    expect(await ask("POST /keys/unseal", "/keys/unseal")).toBe(409);
+    expect(await ask("POST /keys/seal", "/keys/seal")).toBe(204);
+    expect(await ask("POST /keys/seal", "/keys/seal")).toBe(503);
+    expect(await ask("GET /keys", "/keys")).toBe(200);
+    expect(await ask("GET /status", "/status")).toBe(200);
+    expect(await ask("POST /keys/unseal", "/keys/unseal?by=key-file", "short")).toBe(500);
+    expect(await ask("POST /keys/unseal", "/keys/unseal?by=key-file", "again")).toBe(429);
+    expect(await ask("POST /keys/unseal", "/keys/unseal")).toBe(429);
     expect([...asked].toSorted()).toEqual(Object.keys(descriptions).toSorted());
   });
 });
