@@ -113,7 +113,7 @@ describe("a bundle", () => {
       const sink = async (part: Uint8Array): Promise<void> => {
         bytes += part.length;
       };
-      expect([await refusal(encoding.writeTo(sink)), bytes]).toEqual(["unavailable", 0]);
+      expect([await refusal(encoding.writeTo(sink)), bytes]).toEqual(["sealed", 0]);
     });
   }
 });
