@@ -19,6 +19,7 @@ import { HostMachines } from "#daemon/machines";
 import { Delivery } from "#delivery";
 import { HatchwayError } from "#error";
 import { GuestServer } from "#guest/server";
+import { Journal } from "#host/journal";
 import { errnoText, isErrno, ownUid, privateDirectory } from "#host/files";
 import type { Places } from "#places";
 import { checkSocketPath } from "#socket-path";
@@ -27,6 +28,7 @@ import type { Store } from "#store";
 import type { Vault } from "#vault";
 import type { Sealing } from "#sealing";
 import { SealableVault, type SealableOptions } from "#vault/sealable";
+import type { TrailHead } from "#vault/trail-heads";
 import { VERSION } from "#version";
 import { isSynced } from "#vm";
 
@@ -42,6 +44,8 @@ export interface DaemonOptions {
   /** Besides what the configuration says. */
   listen?: readonly ListenAddress[];
   tokens?: readonly TokenFile[];
+  /** journald's socket, if it is not where it usually is. */
+  journal?: string;
   /** Called when the daemon cannot go on: a disk that failed, for one. It should then end. */
   onFatal: (error: HatchwayError) => void;
 }
@@ -94,9 +98,12 @@ export class Daemon {
     const config = await readConfig(places.config);
     checkSocketPath(places.socket, "choose a shorter XDG_RUNTIME_DIR");
     const store = await openSqliteStore(join(places.state, "store.db"), { create: true, onFatal });
+    const journal = Journal.open(options.journal);
+    this.#closers.push(() => journal?.[Symbol.dispose]());
     const opened = Promise.withResolvers<HostMachines>();
     const sealing = await openVaultOver(store, options, config, {
       onFatal,
+      onHead: (head) => void journal?.send(headEntry(head)),
       report: (line) => log.write(line),
       unsealed: async () => (await opened.promise).open(),
     });
@@ -162,7 +169,7 @@ async function openVaultOver(
   store: Store,
   { mode, places, askPassphrase, sealed = false }: DaemonOptions,
   { roles, audit }: Config,
-  lid: Pick<SealableOptions, "report" | "unsealed" | "onFatal">,
+  lid: Pick<SealableOptions, "report" | "unsealed" | "onFatal" | "onHead">,
 ): Promise<SealableVault> {
   const files = {
     ...waySources(places),
@@ -178,6 +185,19 @@ async function openVaultOver(
     await store.close();
     throw error;
   }
+}
+
+/** How far trail and store have come, as fields of an entry of journald: docs/operations.md says what they are for. */
+function headEntry({ seq, mac, epoch, revision }: TrailHead): Record<string, string> {
+  return {
+    MESSAGE: `audit trail at line ${seq}, store at revision ${revision}`,
+    PRIORITY: "6",
+    SYSLOG_IDENTIFIER: "hatchway",
+    HATCHWAY_AUDIT_SEQ: String(seq),
+    HATCHWAY_AUDIT_MAC: mac,
+    HATCHWAY_STORE_EPOCH: epoch,
+    HATCHWAY_STORE_REVISION: String(revision),
+  };
 }
 
 /** The folder of all sockets: others may pass through it to a VM's own folder, in system mode, and see nothing. */

@@ -56,6 +56,8 @@ export interface OpenedAudit {
   open: AuditLine[];
   /** Outcomes after the anchor of changes that were made: the store must have them. */
   done: AuditLine[];
+  /** The end of an older part, if it is long: it was not looked at. */
+  older?: AuditPosition;
 }
 
 /** Milliseconds after which a line is on disk that nobody waits for. */
@@ -105,7 +107,7 @@ export class Audit {
   }
 
   /**
-   * Opens the trail and checks all of it. A last line without its newline was never acknowledged and is
+   * Opens the trail and checks it, but for the older part of a long one. A last line without its newline was never acknowledged and is
    * cut off. Throws "corrupt" if the trail is not what was written, "unavailable" if it cannot be opened. `full`: bytes
    * after which another file is begun.
    */
@@ -118,7 +120,7 @@ export class Audit {
     const file = await openFile(path);
     try {
       const segments = await segmentsOf(path);
-      const { lines, end } = await checkTrail(segments, path, key, anchor);
+      const { lines, end, from } = await checkTrail(segments, path, key, anchor);
       const first = segments.at(-1)?.start ?? 0;
       if (endOf(segments) > end.offset) await file.truncate(end.offset - first);
       // An earlier process may have ended between writing and syncing.
@@ -130,6 +132,7 @@ export class Audit {
         audit: new Audit(path, file, first, key, end, full),
         open: lines.filter(({ phase, opId }) => phase === "intent" && !settled.has(opId)),
         done: outcomes.filter(({ seq, outcome }) => outcome === "ok" && seq > (anchor?.newest.seq ?? 0)),
+        ...(from && { older: from }),
       };
     } catch (error) {
       await file.close();
@@ -312,6 +315,11 @@ export class Audit {
     } catch (cause) {
       this.#fail(cause, []);
     }
+  }
+
+  /** Writes nothing any more, so that nothing is done or disclosed: the trail is not what was written. */
+  condemn(error: HatchwayError): void {
+    this.#failure ??= error;
   }
 
   /** After a failed write the file's end is unknown: this process writes no more, and so discloses no more. */

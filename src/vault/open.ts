@@ -6,6 +6,7 @@ import { buildTree } from "#store/tree-build";
 import { openTreeStore } from "#store/tree-store";
 import type { Vault } from "#vault";
 import { Audit, type AuditLine } from "#vault/audit";
+import { checkBeside } from "#vault/audit-thread";
 import type { Policy } from "#vault/authorise";
 import { Bundles } from "#vault/bundles";
 import { Gate, type Head } from "#vault/gate";
@@ -17,14 +18,17 @@ import { operationOf } from "#vault/roles";
 import { BLIND_ROWS, Rows } from "#vault/rows";
 import { Secrets } from "#vault/secrets";
 import { AuditTrail } from "#vault/trail";
+import { type TrailHead, TrailHeads } from "#vault/trail-heads";
 import { Vms } from "#vault/vms";
 import type { WaySources } from "#vault/ways";
 
 export interface VaultOptions {
   /** A read's line of the audit is synced before the value leaves; else it is written before, and synced soon after. */
   durableReads?: boolean;
-  /** Called once when the disk under the audit trail failed: end the process. */
+  /** Called once when the disk under the audit trail failed, or the older part of it does not hold: end the process. */
   onFatal?: (error: HatchwayError) => void;
+  /** Told how far trail and store have come, once a second at most while they go on, and when the vault is closed. */
+  onHead?: (head: TrailHead) => void;
   /** Stands between the vault and the store with its tree: for who wants to see each read and change of the vault. */
   around?: (store: Store) => Store;
 }
@@ -39,19 +43,24 @@ export interface VaultPlaces extends WaySources {
 
 /**
  * Opens the vault over `store`, which it then owns. Throws "wrong-key", "corrupt", "forbidden" or "unavailable" before
- * anything could be served. `onFatal` is called when the disk of the audit trail failed: the vault should then be closed.
+ * anything could be served. `onFatal` is called when the vault should be closed since the audit trail cannot go on.
  */
 export async function openVault(
   raw: Store,
   places: VaultPlaces,
   policy: Policy,
-  { durableReads = false, onFatal = () => undefined, around = (store) => store }: VaultOptions = {},
+  {
+    durableReads = false,
+    onFatal = () => undefined,
+    onHead = () => undefined,
+    around = (store) => store,
+  }: VaultOptions = {},
 ): Promise<Vault> {
   await using opened = new AsyncDisposableStack();
   const keyring = opened.use((await openKeyring(places.keyring, places)) ?? (await firstKeyring(raw, places)));
   const tree = await openTreeStore(raw, keyring.treeKey.object, BLIND_ROWS);
   const head = await Gate.headOf(raw, new Rows(tree ?? raw, keyring));
-  const { audit, open, done } = await Audit.open(places.audit, keyring.auditKey, head);
+  const { audit, open, done, older } = await Audit.open(places.audit, keyring.auditKey, head);
   opened.defer(() => audit.close());
   audit.onSyncFailed(onFatal);
   const store = around(tree ?? (await firstTree(raw, keyring.treeKey.object, head, done)));
@@ -84,6 +93,15 @@ export async function openVault(
   const rewrap = new Rewrap(store, rows, keyring, gate);
   await rewrap.resume();
 
+  if (older) {
+    const segments = await audit.segments();
+    const stop = checkBeside({ path: places.audit, segments, key: keyring.auditKey, to: older }, (error) => {
+      audit.condemn(error);
+      onFatal(error);
+    });
+    opened.defer(stop);
+  }
+  const heads = new TrailHeads(audit, store, onHead);
   const whileOpen = opened.move();
   return {
     allow: (caller, what, vm) => gate.read(caller, what, vm === undefined ? {} : { vm }, async () => undefined),
@@ -176,6 +194,7 @@ export async function openVault(
         await rewrap.stop();
         await gate.over();
         await gate.settle();
+        await heads.close();
       } finally {
         await whileOpen.disposeAsync();
       }
