@@ -3,9 +3,11 @@ import { asciiBytes } from "#protocol/json";
 import { poll } from "./stream.ts";
 import { AgentError, isFault, reason } from "./error.ts";
 import { become } from "./exec.ts";
+import { Firmware } from "./firmware.ts";
 import { Host } from "./host.ts";
 import { lockHolder, takeLock } from "./lock.ts";
 import { syncOnce } from "./once.ts";
+import type { Origin } from "./origin.ts";
 import { AGENT_VERSION, summary, type Refusal } from "./receipt.ts";
 import { openRoot, type Root } from "./root.ts";
 import { run } from "./run.ts";
@@ -57,13 +59,14 @@ function open(sys: Sys, place: Place): Root {
   return openRoot(sys, place.root, place.mount);
 }
 
-function hostOf(sys: Sys, root: Root, { from }: Place): Host {
-  return new Host(sys, root, from === undefined ? detectSource(sys) : parseSource(from));
+function originOf(sys: Sys, root: Root, { from }: Place): Origin {
+  const source = from === undefined ? detectSource(sys) : parseSource(from);
+  return source.kind === "fw-cfg" || source.kind === "smbios" ? new Firmware(sys, source) : new Host(sys, root, source);
 }
 
 function sync(sys: Sys, root: Root, place: Place): number {
   const log = (line: string): void => complain(sys, line);
-  const { secrets, revision, refused } = syncOnce(sys, root, () => hostOf(sys, root, place), log);
+  const { secrets, revision, refused } = syncOnce(sys, root, () => originOf(sys, root, place), log);
   for (const refusal of refused) complain(sys, refusalLine(refusal));
   print(sys, `${summary(secrets, revision)}\n`);
   return 0;
@@ -71,7 +74,7 @@ function sync(sys: Sys, root: Root, place: Place): number {
 
 function runUntilStopped(sys: Sys, place: Place): number {
   const root = open(sys, place);
-  const host = hostOf(sys, root, place);
+  const host = originOf(sys, root, place);
   // Before the lock says that we run: from then on others send us SIGHUP.
   sys.catchSignals();
   while (!takeLock(sys, root, "run")) {
@@ -93,7 +96,7 @@ function exec(sys: Sys, command: Command & { kind: "exec" }): number {
     syncOnce(
       sys,
       root,
-      () => hostOf(sys, root, command),
+      () => originOf(sys, root, command),
       (line) => complain(sys, line),
     );
   }

@@ -1,7 +1,7 @@
 // How the agent gets to the host: a stream on which HTTP may begin.
 import { AgentError, isFault, reason } from "./error.ts";
 import { resync } from "./resync.ts";
-import { findPort, formatSource, type Source } from "./source.ts";
+import { findPort, formatSource, type LiveSource } from "./source.ts";
 import { Stream, type Connection } from "./stream.ts";
 import { failedWith, HERE, type Fd, type Sys } from "./sys.ts";
 
@@ -9,12 +9,12 @@ const CONNECT_MS = 5_000;
 const RESYNC_MS = 10_000;
 
 /** Only root can open a virtio-serial port: whoever speaks there needs no claim. */
-export function isSerial(source: Source): boolean {
+export function isSerial(source: LiveSource): boolean {
   return source.kind === "virtio-serial" || source.kind === "unix-serial";
 }
 
 /** Opens a stream on which HTTP may begin. */
-export function connect(sys: Sys, source: Source): Connection {
+export function connect(sys: Sys, source: LiveSource): Connection {
   let stream: Stream;
   try {
     stream = new Stream(sys, open(sys, source));
@@ -33,7 +33,7 @@ export function connect(sys: Sys, source: Source): Connection {
   }
 }
 
-function open(sys: Sys, source: Source): Fd {
+function open(sys: Sys, source: LiveSource): Fd {
   switch (source.kind) {
     case "unix":
     case "unix-serial":

@@ -7,31 +7,28 @@ import { connect, isSerial } from "./connection.ts";
 import type { Connection } from "./stream.ts";
 import { AgentError } from "./error.ts";
 import { concat, HttpClient, type Head, type Request } from "./http.ts";
+import type { Origin } from "./origin.ts";
 import { encodeReceipt, type Receipt } from "./receipt.ts";
 import type { Root } from "./root.ts";
-import type { Source } from "./source.ts";
+import type { LiveSource } from "./source.ts";
 import type { Sys } from "./sys.ts";
 
 /** How long the host may take to answer, beyond the wait that it was asked for. */
 const PATIENCE_MS = 10_000;
 
-export class Host {
-  readonly source: Source;
+export class Host implements Origin {
+  readonly source: LiveSource;
   readonly #sys: Sys;
   readonly #root: Root;
   #session: { connection: Connection; http: HttpClient } | undefined;
   #claimed = false;
 
-  constructor(sys: Sys, root: Root, source: Source) {
+  constructor(sys: Sys, root: Root, source: LiveSource) {
     this.#sys = sys;
     this.#root = root;
     this.source = source;
   }
 
-  /**
-   * Asks for the bundle. With `have` the host answers when there is a newer revision, or after `waitSeconds` with "same".
-   * Everything that reached the sink is void unless this returns "changed".
-   */
   bundle(have: string | undefined, waitSeconds: number, sink: BundleSink): "changed" | "same" {
     const path = have === undefined ? "/v1/bundle" : `/v1/bundle?have=${have}&wait=${waitSeconds}`;
     const reader = new BundleReader(sink);
@@ -46,7 +43,6 @@ export class Host {
     return "changed";
   }
 
-  /** Says what became of a revision. */
   receipt(revision: string, receipt: Receipt): void {
     const body = encodeReceipt(receipt);
     const head = this.#authorised(
@@ -57,7 +53,6 @@ export class Host {
     if (head.status !== 204) throw unexpected(`POST /v1/receipts/${revision}`, head.status);
   }
 
-  /** Ends the connection; the next request opens another. */
   close(): void {
     this.#session?.connection.close();
     this.#session = undefined;

@@ -1,8 +1,8 @@
 // `hatchway-agent secrets sync`: by oneself, or by the `run` that is alive.
 import { AgentError, isFault } from "./error.ts";
-import type { Host } from "./host.ts";
 import { removeLeftovers } from "./install.ts";
 import { lockHolder, takeLock } from "./lock.ts";
+import type { Origin } from "./origin.ts";
 import type { Root } from "./root.ts";
 import { initialStatus } from "./run.ts";
 import { formatSource } from "./source.ts";
@@ -16,7 +16,7 @@ const PATIENCE_MS = 150_000;
 const LOOK_MS = 20;
 
 /** One synchronisation; the set in force afterwards. `host` is asked for only when nobody else does the work. */
-export function syncOnce(sys: Sys, root: Root, host: () => Host, log: (line: string) => void): InForce {
+export function syncOnce(sys: Sys, root: Root, host: () => Origin, log: (line: string) => void): InForce {
   const deadline = sys.monotonic() + PATIENCE_MS;
   /** The run that was asked, and how many synchronisations it had begun by then. */
   let asked: { pid: number; begun: number } | undefined;
@@ -47,7 +47,7 @@ function askRun(sys: Sys, root: Root, pid: number): { pid: number; begun: number
   }
 }
 
-function syncAlone(sys: Sys, root: Root, host: Host, log: (line: string) => void): InForce {
+function syncAlone(sys: Sys, root: Root, host: Origin, log: (line: string) => void): InForce {
   removeLeftovers(sys, root);
   const before = { ...initialStatus(sys, root), source: formatSource(host.source) };
   try {

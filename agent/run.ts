@@ -2,9 +2,9 @@
 // again. Whatever goes wrong leaves the last good set in force and is tried again, later each time.
 import { isFault, reason, type AgentError, type AgentFault } from "./error.ts";
 import { poll } from "./stream.ts";
-import type { Host } from "./host.ts";
 import { removeLeftovers } from "./install.ts";
 import { Notifier } from "./notify.ts";
+import type { Origin } from "./origin.ts";
 import { summary } from "./receipt.ts";
 import type { Root } from "./root.ts";
 import { formatSource } from "./source.ts";
@@ -31,7 +31,7 @@ const PAUSES: Record<AgentFault, readonly [first: number, longest: number]> = {
 const ANSWERED: ReadonlySet<AgentFault> = new Set<AgentFault>(["host-answer", "claim-held", "install"]);
 
 /** Runs until SIGTERM. The caller holds the lock and catches signals already. */
-export function run(sys: Sys, root: Root, host: Host, log: (line: string) => void): void {
+export function run(sys: Sys, root: Root, host: Origin, log: (line: string) => void): void {
   removeLeftovers(sys, root);
   const loop = new Loop(sys, root, host, log);
   while (loop.turn());
@@ -50,7 +50,7 @@ class Loop {
   /** The last pause after a failure, ms. */
   #pause = 0;
 
-  constructor(sys: Sys, root: Root, host: Host, log: (line: string) => void) {
+  constructor(sys: Sys, root: Root, host: Origin, log: (line: string) => void) {
     this.#sys = sys;
     this.#root = root;
     this.#log = log;

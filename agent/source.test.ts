@@ -7,6 +7,8 @@ it("a source is read and written back", ({ expect }) => {
     "vsock:2:5107",
     "vsock:4294967295:0",
     "unix:/run/api",
+    "fw-cfg",
+    "smbios",
     "unix-serial:/p",
   ]) {
     expect(formatSource(parseSource(text))).toBe(text);
@@ -15,7 +17,7 @@ it("a source is read and written back", ({ expect }) => {
 
 it("a source that is none is refused with what it should be", ({ expect }) => {
   const cases: [string, string][] = [
-    ["", "should be one of virtio-serial:NAME, vsock:CID:PORT, unix:PATH"],
+    ["", "should be one of virtio-serial:NAME, vsock:CID:PORT, unix:PATH, fw-cfg, smbios"],
     ["http://x", "should be one of"],
     ["vsock:2", "should be vsock:CID:PORT"],
     ["vsock:2:5107:1", "should be vsock:CID:PORT"],
@@ -24,6 +26,7 @@ it("a source that is none is refused with what it should be", ({ expect }) => {
     ["unix:relative", "an absolute path"],
     [`unix:/${"x".repeat(107)}`, "at most 107 bytes"],
     ["virtio-serial:a/b", "should be virtio-serial:NAME"],
+    ["fw-cfg:x", "should be fw-cfg alone"],
     ["tls:host:1", 'source "tls" is not in this version'],
   ];
   for (const [text, problem] of cases) expect(() => parseSource(text)).toThrow(problem);

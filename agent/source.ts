@@ -1,5 +1,6 @@
 // Where a bundle comes from: the value of --from, or what this guest turns out to have.
 import { AgentError } from "./error.ts";
+import { isInFirmware } from "./firmware.ts";
 import { HERE, type Sys } from "./sys.ts";
 import { decodeUtf8 } from "./text.ts";
 import { openDirectory, readFile, statOrNone, using } from "./tree.ts";
@@ -8,15 +9,22 @@ export type Source =
   | { kind: "virtio-serial"; port: string }
   | { kind: "vsock"; cid: number; port: number }
   | { kind: "unix"; path: string }
+  /** What the host put into the machine's firmware before the boot. */
+  | { kind: "fw-cfg" }
+  | { kind: "smbios" }
   /** A unix socket that speaks as a virtio-serial port does, resync and all: for tests. */
   | { kind: "unix-serial"; path: string };
+
+/** What is in the firmware is there from the boot on; with the others somebody answers. */
+export type FirmwareSource = Extract<Source, { kind: "fw-cfg" | "smbios" }>;
+export type LiveSource = Exclude<Source, FirmwareSource>;
 
 /** The host's port on vsock. */
 export const HOST_PORT = 5107;
 const HOST_CID = 2;
 export const PORT_NAME = "org.hatchway.0";
 const PORTS = "/sys/class/virtio-ports";
-const LATER: ReadonlySet<string> = new Set(["tls", "ssh", "fw-cfg", "smbios", "label", "serial", "dir", "file"]);
+const LATER: ReadonlySet<string> = new Set(["tls", "ssh", "label", "serial", "dir", "file"]);
 
 export function parseSource(text: string): Source {
   const colon = text.indexOf(":");
@@ -36,8 +44,12 @@ export function parseSource(text: string): Source {
     if (rest.split(":").length !== 2 || cid === undefined || port === undefined) throw bad(text, "vsock:CID:PORT");
     return { kind, cid, port };
   }
+  if (kind === "fw-cfg" || kind === "smbios") {
+    if (text !== kind) throw bad(text, `${kind} alone`);
+    return { kind };
+  }
   if (LATER.has(kind)) throw new AgentError("usage", `source "${kind}" is not in this version`);
-  throw bad(text, "one of virtio-serial:NAME, vsock:CID:PORT, unix:PATH");
+  throw bad(text, "one of virtio-serial:NAME, vsock:CID:PORT, unix:PATH, fw-cfg, smbios");
 }
 
 function parseWord(text: string): number | undefined {
@@ -57,17 +69,22 @@ export function formatSource(source: Source): string {
     case "unix":
     case "unix-serial":
       return `${source.kind}:${source.path}`;
+    case "fw-cfg":
+    case "smbios":
+      return source.kind;
   }
 }
 
-/** The first that there is of: a virtio-serial port named org.hatchway.0; vsock to the host. */
+/**
+ * The first that there is of: a virtio-serial port named org.hatchway.0; vsock to the host; a bundle in fw_cfg, or in
+ * SMBIOS.
+ */
 export function detectSource(sys: Sys): Source {
   if (findPort(sys, PORT_NAME) !== undefined) return { kind: "virtio-serial", port: PORT_NAME };
   if (statOrNone(sys, HERE, "/dev/vsock")) return { kind: "vsock", cid: HOST_CID, port: HOST_PORT };
-  throw new AgentError(
-    "machine",
-    `no way to a host: neither a virtio-serial port named "${PORT_NAME}" nor /dev/vsock (name one by --from)`,
-  );
+  for (const kind of ["fw-cfg", "smbios"] as const) if (isInFirmware(sys, kind)) return { kind };
+  const ways = `no virtio-serial port named "${PORT_NAME}", no /dev/vsock, nothing in fw_cfg or SMBIOS`;
+  throw new AgentError("machine", `no way to a host: ${ways} (name one by --from)`);
 }
 
 /** The device of the virtio-serial port with this name. */

@@ -2,9 +2,9 @@
 import type { Manifest } from "#protocol/manifest";
 import { ProtocolError } from "#protocol/error";
 import { AgentError, isFault, reason } from "./error.ts";
-import type { Host } from "./host.ts";
 import { Installation } from "./install.ts";
 import { linkEnvironment, updateLinks } from "./link.ts";
+import type { Origin } from "./origin.ts";
 import { actOnChange, changedEntries } from "./onchange.ts";
 import { Owners } from "./owner.ts";
 import { AGENT_VERSION, type Receipt, type Refusal } from "./receipt.ts";
@@ -34,14 +34,14 @@ export interface Ask {
 export class Synchroniser {
   readonly #sys: Sys;
   readonly #root: Root;
-  readonly #host: Host;
+  readonly #host: Origin;
   readonly #log: (line: string) => void;
   readonly #boot: string;
   /** What the host has not been told yet. */
   #owed: { revision: string; receipt: Receipt } | undefined;
   #started = false;
 
-  constructor(sys: Sys, root: Root, host: Host, log: (line: string) => void) {
+  constructor(sys: Sys, root: Root, host: Origin, log: (line: string) => void) {
     this.#sys = sys;
     this.#root = root;
     this.#host = host;
@@ -162,13 +162,13 @@ export class Synchroniser {
   }
 }
 
-function unchanged(host: Host, old: CurrentSet | undefined): InForce {
+function unchanged(host: Origin, old: CurrentSet | undefined): InForce {
   if (!old) return unfinished(host);
   const { manifest, refused } = old;
   return { revision: manifest.revision, secrets: manifest.entries.length - refused.length, refused, fresh: false };
 }
 
-function unfinished(host: Host): never {
+function unfinished(host: Origin): never {
   host.close();
   throw new AgentError("host-answer", "the host's answer leaves out values that this guest does not have");
 }

@@ -7,12 +7,13 @@ import { resolve } from "node:path";
 
 const root = resolve(import.meta.dirname, "..");
 
-/** Keeps the daemon and the vault out of the CLI: it loads the bundles beside it. */
+/** Keeps the daemon and the vault out of the CLI and the client: they load the bundles beside them. */
 const daemonIsBeside: Plugin = {
   name: "daemon-is-beside",
   setup(plugin) {
     plugin.onResolve({ filter: /^#daemon\/serve$/ }, () => ({ path: "./daemon.cjs", external: true }));
     plugin.onResolve({ filter: /^#daemon\/offline$/ }, () => ({ path: "./offline.cjs", external: true }));
+    plugin.onResolve({ filter: /^#daemon\/embedded$/ }, () => ({ path: "./embedded.cjs", external: true }));
   },
 };
 
@@ -53,9 +54,15 @@ const bundles: readonly Bundle[] = [
   { from: "bin/hatchway.ts", to: "dist/hatchway.cjs", plugins: [daemonIsBeside, noChildProcess] },
   { from: "src/daemon/serve.ts", to: "dist/daemon.cjs" },
   { from: "src/daemon/offline.ts", to: "dist/offline.cjs" },
+  { from: "src/daemon/embedded.ts", to: "dist/embedded.cjs" },
   { from: "src/store/sqlite-worker.ts", to: "dist/sqlite-worker.cjs" },
   { from: "src/vault/audit-worker.ts", to: "dist/audit-worker.cjs" },
-  { from: "src/client/public.ts", to: "dist/client.mjs", options: { format: "esm", target: "node20", define: {} } },
+  {
+    from: "src/client/public.ts",
+    to: "dist/client.mjs",
+    plugins: [daemonIsBeside],
+    options: { format: "esm", target: "node20", define: {} },
+  },
 ];
 
 /** Renamed into place, so that a command that runs meanwhile sees the old bundle or the new one. */

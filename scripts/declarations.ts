@@ -19,13 +19,22 @@ function specifier(from: string, to: string): string {
 
 await rm(types, { recursive: true, force: true });
 await promisify(execFile)(join(root, "node_modules/.bin/tsc"), ["-p", join(root, "src/client/tsconfig.json")]);
-for await (const name of glob("**/*.d.ts", { cwd: types })) {
-  const file = join(types, name);
+/** What the public declarations lead to; what else tsc has seen, the daemon of an embedded store for one, does not ship. */
+const reached = new Set<string>();
+async function rewrite(file: string): Promise<void> {
+  if (reached.has(file)) return;
+  reached.add(file);
   const text = await readFile(file, "utf8");
-  await writeFile(
-    file,
-    text.replaceAll(/(from |import\()"([#.][^"]+)"/g, (_, word: string, to: string) => {
-      return `${word}"${specifier(file, to)}"`;
-    }),
-  );
+  const next: string[] = [];
+  const written = text.replaceAll(/(from |import\()"([#.][^"]+)"/g, (_, word: string, to: string) => {
+    const path = specifier(file, to);
+    next.push(join(dirname(file), path.replace(/\.js$/, ".d.ts")));
+    return `${word}"${path}"`;
+  });
+  await writeFile(file, written);
+  for (const one of next) await rewrite(one);
+}
+await rewrite(join(types, "src/client/public.d.ts"));
+for await (const name of glob("**/*.d.ts", { cwd: types })) {
+  if (!reached.has(join(types, name))) await rm(join(types, name));
 }

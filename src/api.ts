@@ -117,6 +117,16 @@ export interface LaunchBody {
   memory_mib?: number;
   cpus?: number;
   append?: string;
+  /** Puts the secrets into the machine's firmware at each start. */
+  firmware?: FirmwareBody;
+}
+
+export interface FirmwareBody {
+  kind: "fw-cfg" | "smbios";
+  /** "agent", where it is absent; "systemd" gets a credential for each secret. */
+  reader?: "agent" | "systemd";
+  /** Also secrets whose names systemd itself acts on. */
+  allow_reserved?: boolean;
 }
 
 export type VmState = "defined" | "running" | "stopped" | "failed";
@@ -200,7 +210,7 @@ export interface CanBody {
 export interface StatusBody {
   version: string;
   pid: number;
-  mode: "system" | "session";
+  mode: "system" | "session" | "embedded";
   /** Absolute path of the state folder. */
   state: string;
   socket: string;

@@ -37,6 +37,16 @@ export interface LaunchOptions {
   cpus: number;
   /** Added to the kernel's command line. */
   append?: string;
+  firmware?: FirmwareOptions;
+}
+
+/** The secrets are in the machine's firmware from its boot on, as they are at that moment. */
+export interface FirmwareOptions {
+  kind: "fw-cfg" | "smbios";
+  /** systemd takes a credential for each secret, the agent all as one. */
+  reader: "agent" | "systemd";
+  /** Secrets whose names systemd itself acts on are meant. */
+  allowReserved: boolean;
 }
 
 /** Of a VM that does not say. */

@@ -26,9 +26,17 @@ export interface MachineSpec {
   serialSocket: string;
   /** Where the daemon listens for the machine's serial console. */
   consoleSocket: string;
+  /** Wiped once the machine is started, or has failed to. */
+  firmware?: readonly FirmwareItem[];
   /** Whether the host can run commands in the guest as root through `shell.sock` (see #client/guest-shell). */
   shell: boolean;
 }
+
+/**
+ * What a machine's firmware shows to root of its guest: a string of SMBIOS's type 11, or a file of QEMU's fw_cfg
+ * (docs/specs/fw_cfg of QEMU). Whoever has it made wipes it.
+ */
+export type FirmwareItem = { kind: "smbios"; content: Buffer } | { kind: "fw-cfg"; name: string; content: Buffer };
 
 /** How the guest's code is run. `reason` says why the machine's own virtualization is not used. */
 export type Accelerator = { kind: "kvm" } | { kind: "tcg"; reason: string };

@@ -93,6 +93,13 @@ const launch = z.strictObject({
   memory_mib: count.optional(),
   cpus: count.optional(),
   append: z.string().optional(),
+  firmware: z
+    .strictObject({
+      kind: z.enum(["fw-cfg", "smbios"]),
+      reader: z.enum(["agent", "systemd"]).optional(),
+      allow_reserved: z.boolean().optional(),
+    })
+    .optional(),
 });
 
 const convergence: Answer<ConvergenceBody> = z
@@ -222,7 +229,7 @@ export const status: Answer<StatusBody> = z
   .strictObject({
     version: z.string(),
     pid: count,
-    mode: z.enum(["system", "session"]),
+    mode: z.enum(["system", "session", "embedded"]),
     state: z.string(),
     socket: z.string(),
     started_at: time,

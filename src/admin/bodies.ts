@@ -1,5 +1,5 @@
 // Between the JSON bodies of the admin API and the nouns of the domain.
-import type { Said, VmSaid } from "#admin/schemas";
+import type { LaunchSaid, Said, VmSaid } from "#admin/schemas";
 import type { AboutChange } from "#about";
 import type {
   AboutBody,
@@ -119,8 +119,16 @@ export async function vmBody({ vm, machine, secrets, convergence, channels, cont
   });
 }
 
-function launchBody({ memoryMiB, disk, ...rest }: LaunchOptions): LaunchBody {
-  return { ...rest, ...(disk && { disk: disk.path }), memory_mib: memoryMiB };
+function launchBody({ memoryMiB, disk, firmware, ...rest }: LaunchOptions): LaunchBody {
+  const { kind, reader, allowReserved } = firmware ?? {};
+  return {
+    ...rest,
+    ...(disk && { disk: disk.path }),
+    ...(kind && {
+      firmware: { kind, ...(reader && { reader }), ...(allowReserved === true && { allow_reserved: true }) },
+    }),
+    memory_mib: memoryMiB,
+  };
 }
 
 /** The change that a request asks for, word by word: what it leaves out stays as it is. */
@@ -175,10 +183,17 @@ export async function vmRequest(
   };
 }
 
-async function launchOptions({ memory_mib, cpus, disk, ...rest }: Said<LaunchBody>): Promise<LaunchOptions> {
+async function launchOptions({ memory_mib, cpus, disk, firmware, ...rest }: LaunchSaid): Promise<LaunchOptions> {
   return {
     ...defined<Pick<LaunchOptions, "kernel" | "initrd" | "append">>(rest),
     ...(disk !== undefined && { disk: { path: disk, format: await diskFormat(disk) } }),
+    ...(firmware && {
+      firmware: {
+        kind: firmware.kind,
+        reader: firmware.reader ?? "agent",
+        allowReserved: firmware.allow_reserved === true,
+      },
+    }),
     memoryMiB: memory_mib ?? DEFAULT_MACHINE.memoryMiB,
     cpus: cpus ?? DEFAULT_MACHINE.cpus,
   };

@@ -6,6 +6,7 @@ import type {
   AboutBody,
   AttachRequest,
   DeliveryBody,
+  FirmwareBody,
   ImageRequest,
   LaunchBody,
   NodeRequestBody,
@@ -165,13 +166,19 @@ const file = named((path) =>
 const kernelWords = named((words) =>
   /^[ -~]{0,1024}$/.test(words) ? undefined : "is not of at most 1,024 printable ascii characters",
 );
-const launch: z.ZodType<Said<LaunchBody>> = z.strictObject({
+const firmware: z.ZodType<Said<FirmwareBody> & Pick<FirmwareBody, "kind">> = z.strictObject({
+  kind: z.enum(["fw-cfg", "smbios"], "is neither fw-cfg nor smbios"),
+  reader: z.enum(["agent", "systemd"], "is neither agent nor systemd").optional(),
+  allow_reserved: z.boolean("is neither true nor false").optional(),
+});
+const launch: z.ZodType<LaunchSaid> = z.strictObject({
   kernel: file.optional(),
   initrd: file.optional(),
   disk: file.optional(),
   memory_mib: z.int("is not an integer").min(64, "is below 64").max(1_048_576, "is above 1048576").optional(),
   cpus: z.int("is not an integer").min(1, "is below 1").max(255, "is above 255").optional(),
   append: kernelWords.optional(),
+  firmware: firmware.optional(),
 });
 const secretName = named(secretNameProblem);
 const grant = z.union([secretName, z.strictObject({ name: secretName, ...attached }).superRefine(oneOwner)]);
@@ -181,7 +188,11 @@ const runner = z.union([user, z.int().min(0).max(4_294_967_294)], "is neither a 
 export type VmSaid = Said<Omit<VmRequestBody, "secrets" | "launch">> & {
   name: string;
   secrets?: (string | (Said<AttachRequest> & { name: string }))[] | undefined;
-  launch?: Said<LaunchBody> | undefined;
+  launch?: LaunchSaid | undefined;
+};
+
+export type LaunchSaid = Said<Omit<LaunchBody, "firmware">> & {
+  firmware?: (Said<FirmwareBody> & Pick<FirmwareBody, "kind">) | undefined;
 };
 
 export const vmCreation: Form<VmSaid> = form(

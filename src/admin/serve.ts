@@ -61,6 +61,7 @@ function listener(api: Api, door: Door, report: Report): (incoming: IncomingMess
     if (!oneAtATime.admits(incoming, outgoing)) return;
     let caller: Caller;
     try {
+      checkHost(incoming);
       incoming.url = readTarget(incoming.url ?? "");
       const said = door(incoming);
       caller = said instanceof Promise ? await said : said;
@@ -75,6 +76,12 @@ function listener(api: Api, door: Door, report: Report): (incoming: IncomingMess
     );
   };
   return (incoming, outgoing) => void serve(incoming, outgoing);
+}
+
+/** More than one Host is refused (RFC 9112, section 3.2); Node takes the first. */
+function checkHost({ rawHeaders }: IncomingMessage): void {
+  const hosts = rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === "host");
+  if (hosts.length > 1) throw new HatchwayError("invalid", "the header Host is there twice");
 }
 
 /** Calls `make` now; its result, or what it threw, is what the function gives. */

@@ -36,10 +36,11 @@ export function encodeFolder(folder: ImageFolder, parent: ImageNode, number: (no
     let nameAt = names.length * DIRENT;
     names.forEach((name, index) => {
       const node = nodes.get(name) ?? folder;
-      const entry = block.subarray(index * DIRENT, (index + 1) * DIRENT);
-      entry.writeBigUInt64LE(BigInt(number(node)), 0);
-      entry.writeUInt16LE(nameAt, 8);
-      entry.writeUInt8(node.kind === "file" ? REGULAR_FILE : DIRECTORY, 10);
+      const entryAt = index * DIRENT;
+      // The upper half stays zero: a number has 32 bits in an image of 2 GiB.
+      block.writeUInt32LE(number(node), entryAt);
+      block.writeUInt16LE(nameAt, entryAt + 8);
+      block.writeUInt8(node.kind === "file" ? REGULAR_FILE : DIRECTORY, entryAt + 10);
       nameAt += block.write(name, nameAt, "latin1");
     });
   });

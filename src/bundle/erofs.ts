@@ -158,12 +158,14 @@ export class ErofsImage {
     const links = isFile ? 1 : 2 + node.nodes.filter(({ kind }) => kind === "folder").length;
     inode.writeUInt16LE(inline > 0 ? FLAT_INLINE : FLAT_PLAIN, 0);
     inode.writeUInt16LE((isFile ? 0o100000 : 0o040000) | node.mode, 4);
-    inode.writeBigUInt64LE(BigInt(size), 8);
+    inode.writeUInt32LE(size, 8);
     inode.writeUInt32LE(block, 16);
-    inode.writeUInt32LE(this.#number(node) >>> 0, 20);
+    inode.writeUInt32LE(this.#number(node), 20);
     inode.writeUInt32LE(isFile ? node.uid : 0, 24);
     inode.writeUInt32LE(isFile ? node.gid : 0, 28);
-    inode.writeBigUInt64LE(BigInt(node.mtime), 32);
+    // 64 bits, as the number that JavaScript holds.
+    inode.writeUInt32LE(node.mtime % 2 ** 32, 32);
+    inode.writeUInt32LE(Math.floor(node.mtime / 2 ** 32), 36);
     inode.writeUInt32LE(links, 44);
   }
 

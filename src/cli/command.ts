@@ -24,7 +24,7 @@ export interface Run {
 
 const CONNECT_FLAG = [
   "-c, --connect <uri>",
-  "the daemon: secret:///system, secret:///session, unix:///path, https://host:port",
+  "the daemon: secret:///system, secret:///session, unix:///path, https://host:port, or embed:///root for none",
 ] as const;
 const JSON_FLAG = ["--json", "answer, and fail, in JSON"] as const;
 
@@ -42,7 +42,11 @@ export function leaf<Flags>(
   return withGlobalFlags(command).action(async () => {
     const flags = flagsOf(command);
     const session = makeSession(run.terminal, flags);
-    run.exitCode = (await action(session, command.args, flags as Flags)) ?? 0;
+    try {
+      run.exitCode = (await action(session, command.args, flags as Flags)) ?? 0;
+    } finally {
+      await session.close();
+    }
   });
 }
 

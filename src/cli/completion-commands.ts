@@ -33,14 +33,16 @@ async function offerCandidates(session: Session, program: Command, words: readon
   const flag = words.findIndex((word) => word === "-c" || word === "--connect");
   const uri = flag < 0 ? undefined : words[flag + 1];
   const names = async (kind: "secret" | "vm"): Promise<string[]> => {
+    const client = connect(uri, session.terminal.env);
     try {
-      const client = connect(uri, session.terminal.env);
       const all = kind === "vm" ? await client.vms() : await client.secrets();
       return all.map(({ name }) => name);
     } catch (error) {
       // Seen by who runs this by hand; the shells' scripts discard it, since Tab is no place for messages.
       session.warn(`no names of ${kind}s: ${error instanceof Error ? error.message : "unknown error"}`);
       return [];
+    } finally {
+      await client.close();
     }
   };
   const candidates = await candidatesFor(program, words, names);

@@ -91,9 +91,9 @@ async function stopDaemon(session: Session): Promise<undefined> {
   } catch (cause) {
     throw new HatchwayError("forbidden", `the daemon (pid ${pid}) belongs to another user`, { cause });
   }
-  const deadline = Date.now() + STOP_LIMIT;
+  const deadline = performance.now() + STOP_LIMIT;
   while (isAlive(pid)) {
-    if (Date.now() > deadline) {
+    if (performance.now() > deadline) {
       throw new HatchwayError("timeout", `the daemon (pid ${pid}) still runs after ${STOP_LIMIT / 1000} s`);
     }
     await sleep(20);

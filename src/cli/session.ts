@@ -27,11 +27,14 @@ export interface Session {
   warn(text: string): void;
   /** Writes a `hint: …` line to stderr. */
   hint(text: string): void;
+  /** Lets go of what the client has open. */
+  close(): Promise<void>;
 }
 
 export function makeSession(terminal: Terminal, options: { json?: boolean; connect?: string }): Session {
   const style = { out: makeStyle(terminal.stdout, terminal.env), err: makeStyle(terminal.stderr, terminal.env) };
   const json = options.json === true;
+  let client: Client | undefined;
   const print = (text: string): void => void terminal.stdout.write(`${text}\n`);
   const printJson = (value: unknown): void => print(JSON.stringify(value, null, 2));
   return {
@@ -39,12 +42,13 @@ export function makeSession(terminal: Terminal, options: { json?: boolean; conne
     json,
     style,
     get client(): Client {
-      return connect(options.connect, terminal.env);
+      return (client ??= connect(options.connect, terminal.env));
     },
     print,
     printJson,
     report: (value, text) => (json ? printJson(value) : print(text())),
     warn: (text) => void terminal.stderr.write(`${style.err.yellow("warning:")} ${text}\n`),
     hint: (text) => void terminal.stderr.write(`${style.err.cyan("hint:")} ${text}\n`),
+    close: async () => client?.close(),
   };
 }

@@ -51,7 +51,11 @@ function machineFlags(command: Command): Command {
     .option("--disk <path>", "a disk image")
     .option("--memory <MiB>", "its memory")
     .option("--cpus <number>", "its processors")
-    .option("--append <words>", "more for the kernel's command line");
+    .option("--append <words>", "more for the kernel's command line")
+    .optionsGroup("Secrets in its firmware, at each start (for a guest without a live channel):")
+    .option("--firmware <way>", "fw-cfg (1 MiB), or smbios (64 KiB)")
+    .option("--credentials", "a credential for each secret, which systemd takes; else all as one, for the agent")
+    .option("--allow-reserved", "also names that systemd itself acts on, as root");
 }
 
 function launchWait(command: Command): Command {

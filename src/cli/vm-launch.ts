@@ -1,6 +1,6 @@
 // vm create, launch, start, stop, remove.
 import { resolve } from "node:path";
-import type { LaunchBody, VmBody, VmRequestBody } from "#api";
+import type { FirmwareBody, LaunchBody, VmBody, VmRequestBody } from "#api";
 import type { Wait } from "#client/client";
 import { HatchwayError } from "#error";
 import { vmNameProblem } from "#protocol/names";
@@ -24,6 +24,9 @@ export interface LaunchFlags extends GrantFlags, WaitFlags {
   memory?: string;
   cpus?: string;
   append?: string;
+  firmware?: string;
+  credentials?: true;
+  allowReserved?: true;
 }
 
 export async function createVm(session: Session, operands: readonly string[], flags: LaunchFlags): Promise<undefined> {
@@ -101,7 +104,27 @@ function readLaunch(flags: LaunchFlags): LaunchBody {
   if (flags.memory !== undefined) launch.memory_mib = parseMemory("--memory", flags.memory);
   if (flags.cpus !== undefined) launch.cpus = parseCount("--cpus", flags.cpus, 1);
   if (flags.append !== undefined) launch.append = flags.append;
+  const firmware = readFirmware(flags);
+  if (firmware) launch.firmware = firmware;
   return launch;
+}
+
+function readFirmware({ firmware, credentials, allowReserved }: LaunchFlags): FirmwareBody | undefined {
+  if (firmware === undefined) {
+    if (credentials === undefined && allowReserved === undefined) return undefined;
+    throw new HatchwayError("invalid", "--credentials and --allow-reserved are of --firmware, which is not given");
+  }
+  if (allowReserved === true && credentials !== true) {
+    throw new HatchwayError("invalid", "--allow-reserved is of --credentials, which is not given");
+  }
+  if (firmware !== "fw-cfg" && firmware !== "smbios") {
+    throw new HatchwayError("invalid", `--firmware "${firmware}" is neither fw-cfg nor smbios`);
+  }
+  return {
+    kind: firmware,
+    ...(credentials === true && { reader: "systemd" as const }),
+    ...(allowReserved === true && { allow_reserved: true }),
+  };
 }
 
 function readWait(flags: WaitFlags): Wait | undefined {

@@ -124,12 +124,16 @@ export interface Client {
   status(): Promise<StatusBody>;
   /** The daemon's log. */
   logs(request: LogRequest): AsyncIterable<Buffer>;
+
+  /** Lets go of an embedded store, so that this process can end and another can open it; of a daemon there is nothing. */
+  close(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
 /**
  * A client of the daemon that `uri` names: `secret:///system`, `secret:///session`, `unix:///path/to.sock`,
- * `http://127.0.0.1:port` with a token or `https://host:port` with a token or a certificate; HATCHWAY_URI when
- * undefined, and without that the user's session daemon if it runs, else the system's. `files` are those of a network
+ * `http://127.0.0.1:port` with a token or `https://host:port` with a token or a certificate, `embed:///root` for a store
+ * in this process; HATCHWAY_URI when undefined, and without that the user's session daemon if it runs, else the system's. `files` are those of a network
  * connection; HATCHWAY_TOKEN_FILE, _CERT_FILE, _KEY_FILE and _CA_FILE name those that it leaves out. Connects with the
  * first request. Throws "invalid" or "unsupported" for another URI.
  */
@@ -341,6 +345,14 @@ class HttpClient implements Client {
 
   logs(request: LogRequest): AsyncIterable<Buffer> {
     return this.#text("/logs", request);
+  }
+
+  close(): Promise<void> {
+    return this.#transport.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
   async #json<Body>(request: Request): Promise<Body> {

@@ -36,10 +36,12 @@ export { HatchwayError, type ErrorCode } from "#error";
 
 /**
  * A client of the daemon at `uri`: `secret:///system`, `secret:///session`, `unix:///path/to.sock`,
- * `http://127.0.0.1:port` with a token, or `https://host:port` with a token or a client certificate. Without one it is
- * the daemon that HATCHWAY_URI names, else the user's own if it runs, else the system's. `files` are those of a network
- * connection; those that it leaves out are named by HATCHWAY_TOKEN_FILE, HATCHWAY_CERT_FILE, HATCHWAY_KEY_FILE and
- * HATCHWAY_CA_FILE. Connects with the first request; throws HatchwayError "invalid" or "unsupported" for another URI.
+ * `http://127.0.0.1:port` with a token, or `https://host:port` with a token or a client certificate; libvirt's
+ * `secret:///system?socket=/path` too. `embed:///root`, or `secret:///embed?root=/root`, is a store under that folder, in
+ * this process and without a daemon (Node 24 or newer), until `close()`. Without a URI it is the daemon that
+ * HATCHWAY_URI names, else the user's own if it runs, else the system's. `files` are those of a network connection; those
+ * that it leaves out are named by HATCHWAY_TOKEN_FILE, HATCHWAY_CERT_FILE, HATCHWAY_KEY_FILE and HATCHWAY_CA_FILE.
+ * Connects with the first request; throws HatchwayError "invalid" or "unsupported" for another URI.
  *
  * ```ts
  * const hatchway = connect("http://127.0.0.1:8080", { token: "/home/ci/token" });

@@ -1,6 +1,7 @@
 // Requests and answers over a daemon's unix socket, or a network. One connection a request: a command makes one or two and ends.
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import { HatchwayError, httpStatus, type ErrorCode } from "#error";
+import type { EmbeddedStore } from "./embedded.ts";
 import { DEFAULT_PATIENCE, type Request } from "./request.ts";
 import type { Target } from "./uri.ts";
 
@@ -11,6 +12,7 @@ export interface Answer {
 
 export class Transport {
   readonly #target: Target;
+  #embedded: Promise<EmbeddedStore> | undefined;
 
   constructor(target: Target) {
     this.#target = target;
@@ -49,13 +51,34 @@ export class Transport {
       const { networkExchange } = await import("./network.ts");
       return accepted(await networkExchange(target, request));
     }
-    const { sockets } = target;
+    const sockets = target.kind === "embedded" ? [(await this.#openEmbedded(target.root)).socket] : target.sockets;
     for (const socket of sockets) {
       const response = await exchange(socket, request);
       if (response !== undefined) return accepted(response);
     }
     const silent = sockets.length === 1 ? `${sockets[0]} does not answer` : `neither ${sockets.join(" nor ")} answers`;
-    throw new HatchwayError("unavailable", `no daemon is running: ${silent}`, { hint: target.startHint });
+    const hint = target.kind === "embedded" ? "open it anew" : target.startHint;
+    throw new HatchwayError("unavailable", `no daemon is running: ${silent}`, { hint });
+  }
+
+  /** Lets go of an embedded store; the next request opens it again. */
+  async close(): Promise<void> {
+    const embedded = this.#embedded;
+    this.#embedded = undefined;
+    await (await embedded)?.close();
+  }
+
+  /** One that could not be opened is tried again with the next request. */
+  async #openEmbedded(root: string): Promise<EmbeddedStore> {
+    const opening = (this.#embedded ??= import("./embedded.ts").then(({ openEmbeddedStore }) =>
+      openEmbeddedStore(root),
+    ));
+    try {
+      return await opening;
+    } catch (error) {
+      if (this.#embedded === opening) this.#embedded = undefined;
+      throw error;
+    }
   }
 }
 

@@ -13,12 +13,23 @@ test("each form names one socket", ({ expect }) => {
   expect(parseTarget("secret:///session", env, 1000)).toMatchObject({ sockets: ["/r/hatchway/hatchway.sock"] });
   expect(parseTarget("secret:///system", env, 1000)).toMatchObject({ sockets: ["/run/hatchway/hatchway.sock"] });
   expect(parseTarget("unix:///tmp/a%20b.sock", env, 1000)).toMatchObject({ sockets: ["/tmp/a b.sock"] });
+  expect(parseTarget("secret+unix:///session", env, 1000)).toMatchObject({ sockets: ["/r/hatchway/hatchway.sock"] });
+  for (const form of ["secret:///system", "secret:///session", "secret+unix:///system", "secret+unix:///session"]) {
+    expect(parseTarget(`${form}?socket=/tmp/a%20b.sock`, env, 1000)).toMatchObject({ sockets: ["/tmp/a b.sock"] });
+  }
+});
+
+test("a store without a daemon has a root, in either form", ({ expect }) => {
+  for (const uri of ["embed:///srv/my%20app", "secret:///embed?root=/srv/my%20app"]) {
+    expect(parseTarget(uri, env, 1000)).toEqual({ kind: "embedded", root: "/srv/my app" });
+  }
 });
 
 test.for([
   "secret+ssh://root:hunter2@host/system",
   "secret+tcp://host/system",
-  "secret:///embed?root=/x",
+  "secret+unix:///embed?root=/x",
+  "secret:///other",
   "secret://host/system",
 ])("%s is refused as not in this version, and not repeated", (uri, { expect }) => {
   const act = (): unknown => parseTarget(uri, env, 1000);
@@ -35,6 +46,21 @@ test.for([
   "unix:///%zz",
   "/tmp/x.sock",
   "unix:///a%00b",
+  "embed:///",
+  "embed://host/x",
+  "embed:///a/../b",
+  "embed:///a//b",
+  "embed:///a/",
+  "embed:///a/.",
+  "embed:///a/%2e%2e/b",
+  "embed:///a%00b",
+  "secret:///embed",
+  "secret:///embed?root=x",
+  "secret:///embed?root=/x&mode=direct",
+  "secret:///embed?socket=/x",
+  "secret:///system?socket=x",
+  "secret:///system?mode=legacy",
+  "secret:///system?",
 ])("%s is no URI of ours", (uri, { expect }) => {
   expect(() => parseTarget(uri, env, 1000)).toThrow(expect.objectContaining({ code: "invalid" }));
 });

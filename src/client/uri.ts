@@ -6,7 +6,14 @@ import { sessionPlaces, systemPlaces } from "#places";
 import { checkSocketPath } from "#socket-path";
 
 /** Where a daemon may be. */
-export type Target = SocketTarget | NetworkTarget;
+export type Target = SocketTarget | NetworkTarget | EmbeddedTarget;
+
+/** A store that the client opens itself. */
+export interface EmbeddedTarget {
+  kind: "embedded";
+  /** Absolute. */
+  root: string;
+}
 
 export interface SocketTarget {
   kind: "socket";
@@ -36,7 +43,8 @@ export interface CredentialFiles {
   ca?: string;
 }
 
-const FORMS = "secret:///system, secret:///session, unix:///path/to.sock, http://127.0.0.1:port or https://host:port";
+const FORMS =
+  "secret:///system, secret:///session, unix:///path/to.sock, http://127.0.0.1:port, https://host:port or embed:///root";
 
 /**
  * Reads a connection URI. Undefined means the user's session daemon if it runs, else the system's. Throws "unsupported"
@@ -54,9 +62,14 @@ export function parseTarget(
   if (uri === undefined || uri === "") {
     return target([session, system], "start one with: hatchway serve --session");
   }
-  if (uri === "secret:///session") return target([session], "start one with: hatchway serve --session");
-  if (uri === "secret:///system") return target([system], "start one with: hatchway serve --system");
-  if (uri.startsWith("unix://")) return target([socketPath(uri)], "see that the path is right and its daemon runs");
+  if (uri.startsWith("unix://")) return socketAt(uri.slice("unix://".length));
+  if (uri.startsWith("embed://")) return embeddedAt(uri.slice("embed://".length));
+  const [, transport, what, query] = LIBVIRT.exec(uri) ?? [];
+  if (what === "embed" && transport === undefined) return embeddedAt(parameterOf(query, "root"));
+  if (what === "system" || what === "session") {
+    if (query !== undefined) return socketAt(parameterOf(query, "socket"));
+    return target([what === "system" ? system : session], `start one with: hatchway serve --${what}`);
+  }
   if (/^https?:/.test(uri)) return network(uri, env, files);
   const scheme = /^(secret(?:\+(?:unix|tls|tcp|ssh|libssh2?|ext))?):/.exec(uri)?.[1];
   if (scheme !== undefined) {
@@ -76,18 +89,46 @@ function target(sockets: readonly string[], startHint: string): SocketTarget {
   return { kind: "socket", sockets, startHint };
 }
 
-function socketPath(uri: string): string {
-  try {
-    const path = decodeURIComponent(uri.slice("unix://".length));
-    if (path.startsWith("/") && !path.includes("\0")) return path;
-  } catch (cause) {
-    throw new HatchwayError("invalid", "the path of the unix: connection is not percent-encoded as it should be", {
-      cause,
-    });
-  }
-  throw new HatchwayError("invalid", "a unix: connection names no absolute path", {
-    hint: "write it as unix:///path/to.sock",
+/** Of libvirt's forms, those of a daemon on this machine, and of none. */
+const LIBVIRT = /^secret(\+unix)?:\/\/\/(system|session|embed)(?:\?(.*))?$/s;
+
+/** The value of the only parameter that there may be. */
+function parameterOf(query: string | undefined, name: "root" | "socket"): string {
+  const [, value] = new RegExp(`^${name}=([^&;]*)$`).exec(query ?? "") ?? [];
+  if (value !== undefined) return value;
+  throw new HatchwayError("invalid", `that form of a connection has one parameter, ${name}`, {
+    hint:
+      name === "root" ? "write it as secret:///embed?root=/path" : "write it as secret:///system?socket=/path/to.sock",
   });
+}
+
+function socketAt(encoded: string): SocketTarget {
+  const path = decodePath(encoded, "the socket of a connection", "write it as unix:///path/to.sock");
+  return target([path], "see that the path is right and its daemon runs");
+}
+
+function embeddedAt(encoded: string): EmbeddedTarget {
+  const how = "write it as embed:///path/of/the/root";
+  const root = decodePath(encoded, "the root of an embedded store", how);
+  const isPlain = root
+    .split("/")
+    .slice(1)
+    .every((part) => part !== "" && part !== "." && part !== "..");
+  if (isPlain) return { kind: "embedded", root };
+  throw new HatchwayError("invalid", 'the root of an embedded store is "/", or has an empty, "." or ".." part', {
+    hint: how,
+  });
+}
+
+function decodePath(encoded: string, what: string, hint: string): string {
+  let path: string;
+  try {
+    path = decodeURIComponent(encoded);
+  } catch (cause) {
+    throw new HatchwayError("invalid", `${what} is not percent-encoded as it should be`, { hint, cause });
+  }
+  if (path.startsWith("/") && !path.includes("\0")) return path;
+  throw new HatchwayError("invalid", `${what} is not an absolute path`, { hint });
 }
 
 const NETWORK = /^(https?):\/\/(?:\[([0-9a-f:.]+)\]|([a-z0-9.-]+)):([0-9]{1,5})\/?$/i;

@@ -59,6 +59,16 @@ test.for([
   expect(thrown).toMatchObject({ code: "invalid", message: expect.stringContaining(`"c.yaml", ${problem}`) as string });
 });
 
+test("an unknown key comes with the one that was likely meant", ({ expect }) => {
+  for (const [text, hint] of [
+    ["atach: all", "did you mean attach"],
+    ["hostgroups: {vm: {memory: 64}}", "did you mean memory_mib"],
+    ["store: x", undefined],
+  ] as const) {
+    expect(() => parseConfig("c.yaml", text), text).toThrow(expect.objectContaining({ hint }));
+  }
+});
+
 test("a file that is not there means the defaults; one that cannot be read is refused", async ({ expect }) => {
   const folder = await mkdtemp(join(tmpdir(), "hatchway-config-"));
   onTestFinished(() => rm(folder, { recursive: true }));

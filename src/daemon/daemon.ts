@@ -35,6 +35,8 @@ import { isSynced } from "#vm";
 export interface DaemonOptions {
   mode: "system" | "session";
   places: Places;
+  /** It is of a process that has other work, and stays that process's: its umask is left alone. */
+  isEmbedded?: boolean;
   /** Write the log to stderr as well. */
   echo: boolean;
   /** Asks for the passphrase where no other way leads to the keys. */
@@ -68,7 +70,7 @@ export class Daemon {
   /** Resolves once it serves; throws HatchwayError, with nothing left open, if it cannot. */
   static async start(options: DaemonOptions): Promise<Daemon> {
     // Whatever this process or a VMM of its makes is for its user alone, unless it says otherwise.
-    process.umask(0o077);
+    if (options.isEmbedded !== true) process.umask(0o077);
     const { state } = options.places;
     await privateDirectory(state);
     const daemon = new Daemon(new DaemonLog(join(state, "daemon.log"), options.echo));
@@ -94,6 +96,7 @@ export class Daemon {
 
   async #open(options: DaemonOptions): Promise<void> {
     const { mode, places, onFatal, listen = [], tokens = [] } = options;
+    const kind = options.isEmbedded === true ? "embedded" : mode;
     const { log } = this;
     const config = await readConfig(places.config);
     checkSocketPath(places.socket, "choose a shorter XDG_RUNTIME_DIR");
@@ -101,16 +104,14 @@ export class Daemon {
     const journal = Journal.open(options.journal);
     this.#closers.push(() => journal?.[Symbol.dispose]());
     const opened = Promise.withResolvers<HostMachines>();
-    const sealing = await openVaultOver(store, options, config, {
-      onFatal,
-      onHead: (head) => void journal?.send(headEntry(head)),
+    const sealing = await openVaultOver(store, options, config, journal, {
       report: (line) => log.write(line),
       unsealed: async () => (await opened.promise).open(),
     });
     const { vault } = sealing;
     this.#closers.push(() => vault.close());
 
-    const self: Caller = { kind: "embedded", uid: ownUid(), purpose: `${mode} daemon` };
+    const self: Caller = { kind: "embedded", uid: ownUid(), purpose: `${kind} daemon` };
     const delivery = new Delivery(vault);
     this.#closers.push(() => delivery.close());
     const guests = new GuestServer({ vault, delivery, report: (error) => log.report(error) });
@@ -141,7 +142,7 @@ export class Daemon {
     });
     const startedAt = new Date().toISOString();
     const status = (caller: Caller): Promise<StatusBody> =>
-      statusOf({ mode, places, startedAt, store, vault, sealing, machines, caller });
+      statusOf({ kind, places, startedAt, store, vault, sealing, machines, caller });
     const app = adminApp({ vault, sealing, machines, hostGroups, status, log, attachDefault: config.attach });
     const admin = serveApi(app, unixCaller, (line) => log.write(line));
     await listenAdmin(admin, mode, places.socket);
@@ -160,16 +161,17 @@ export class Daemon {
     }
     this.#closers.push(() => network[Symbol.dispose]());
     const lid = sealing.isSealed ? "; its keys are sealed, open them with: hatchway key unseal" : "";
-    log.write(`hatchway ${VERSION} serves ${mode} on ${places.socket}, pid ${process.pid}${lid}`);
+    log.write(`hatchway ${VERSION} serves ${kind} on ${places.socket}, pid ${process.pid}${lid}`);
     this.isSealed = sealing.isSealed;
   }
 }
 
 async function openVaultOver(
   store: Store,
-  { mode, places, askPassphrase, sealed = false }: DaemonOptions,
+  { mode, places, askPassphrase, sealed = false, onFatal }: DaemonOptions,
   { roles, audit }: Config,
-  lid: Pick<SealableOptions, "report" | "unsealed" | "onFatal" | "onHead">,
+  journal: Journal | undefined,
+  lid: Pick<SealableOptions, "report" | "unsealed">,
 ): Promise<SealableVault> {
   const files = {
     ...waySources(places),
@@ -179,7 +181,15 @@ async function openVaultOver(
   };
   try {
     const who = mode === "system" ? { mode } : { mode, uid: ownUid() };
-    const options = { ...lid, sealed, durableReads: audit === "durable" };
+    const options = {
+      ...lid,
+      sealed,
+      vault: {
+        durableReads: audit === "durable",
+        onFatal,
+        onHead: (head: TrailHead) => void journal?.send(headEntry(head)),
+      },
+    };
     return await SealableVault.open(store, files, { ...who, ...(roles && { roles }) }, options);
   } catch (error) {
     await store.close();
@@ -251,7 +261,7 @@ async function closeAdmin(admin: Server | TlsServer): Promise<void> {
 }
 
 interface StatusParts {
-  mode: "system" | "session";
+  kind: StatusBody["mode"];
   places: Places;
   startedAt: string;
   store: Store;
@@ -262,11 +272,11 @@ interface StatusParts {
 }
 
 async function statusOf(parts: StatusParts): Promise<StatusBody> {
-  const { mode, places, startedAt, store, sealing } = parts;
+  const { kind, places, startedAt, store, sealing } = parts;
   return {
     version: VERSION,
     pid: process.pid,
-    mode,
+    mode: kind,
     state: places.state,
     socket: places.socket,
     started_at: startedAt,

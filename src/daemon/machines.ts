@@ -12,6 +12,7 @@ import type { Vault, VmRequest } from "#vault";
 import { isSynced, type Convergence, type Vm } from "#vm";
 import type { Machine } from "#vmm";
 import { Endpoint } from "#daemon/endpoint";
+import { composeFirmware } from "#daemon/firmware";
 import { ForeignBoots } from "#daemon/foreign-boots";
 import { Processes } from "#daemon/processes";
 
@@ -206,7 +207,10 @@ export class HostMachines implements Machines {
   async #launch(vm: Vm): Promise<Machine> {
     const { channels, directory } = this.#endpoint(vm);
     const serial = channels.find(({ kind }) => kind === "virtio-serial")?.path ?? join(directory, "serial.sock");
-    return this.#processes.launch(vm, directory, { serial, console: join(directory, "console.sock") });
+    const { vault, self, log } = this.#parts;
+    return this.#processes.launch(vm, directory, { serial, console: join(directory, "console.sock") }, () =>
+      composeFirmware(vault, self, vm, (line) => log.write(line)),
+    );
   }
 
   /** Waits for the guest's word, or for the end of its machine, whichever comes first. */

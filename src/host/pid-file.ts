@@ -40,6 +40,7 @@ export class PidFile implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#file.truncate();
     await this.#file.close();
   }
 }

@@ -25,6 +25,8 @@ export interface CheckedTrail {
   end: AuditPosition;
   /** Where the check began, if lines before that were not looked at. */
   from?: AuditPosition;
+  /** What its last line says, RFC 3339. */
+  time?: string;
 }
 
 /** Bytes before the anchor's settled part that are checked with the rest: some thousand lines, a few dozen ms. */
@@ -49,12 +51,21 @@ export async function checkTrail(
   const met = new Set([settled, newest].filter((place) => first !== undefined && samePlace(place, first)));
   const lines: AuditLine[] = [];
   let end = first ?? BEGINNING;
+  let last: CheckedLine | undefined;
   for await (const checked of checkedLines(segments, path, key, first)) {
     end = checked.end;
+    last = checked;
     for (const place of [settled, newest]) if (samePlace(place, end)) met.add(place);
     if (checked.start >= settled.offset) lines.push(JSON.parse(checked.text) as AuditLine);
   }
-  if (met.has(settled) && met.has(newest)) return { lines, end, ...(first === settled && isLong && { from: settled }) };
+  if (met.has(settled) && met.has(newest)) {
+    return {
+      lines,
+      end,
+      ...(last && { time: stampOf(last).time }),
+      ...(first === settled && isLong && { from: settled }),
+    };
+  }
   throw new HatchwayError("corrupt", `the audit trail "${path}" was cut: it lacks line ${newest.seq}`);
 }
 

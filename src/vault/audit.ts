@@ -8,6 +8,7 @@
 // operations still open and what the newest line was: a file that ends before it, or differs, was cut or edited.
 import { writeSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
+import { Clock } from "#clock";
 import { HatchwayError } from "#error";
 import { errnoText } from "#host/files";
 import { checkTrail, encodeLine } from "#vault/audit-chain";
@@ -47,6 +48,8 @@ export interface AuditAnchor {
   /** All operations that began before here have their outcome. */
   settled: AuditPosition;
   newest: AuditPosition;
+  /** The edition of the keyring that the store was last written with; absent, and 0, in an older store. */
+  keyring?: number;
 }
 
 /** A trail that holds, and what its last lines say of the store. */
@@ -65,6 +68,12 @@ const SYNC_DELAY = 100;
 /** Bytes after which the file is put aside and another begun (64 MiB). */
 const FULL = 67_108_864;
 
+export interface AuditOptions {
+  /** Bytes after which another file is begun. */
+  full?: number;
+  clock?: Clock;
+}
+
 interface Waiting {
   line: Buffer;
   durable: boolean;
@@ -78,6 +87,7 @@ export class Audit {
   readonly path: string;
   readonly #key: Key;
   readonly #full: number;
+  readonly #clock: Clock;
   #file: FileHandle;
   /** The trail's offset of the file's first byte. */
   #start: number;
@@ -95,7 +105,15 @@ export class Audit {
   #failure: HatchwayError | undefined;
   #syncFailed: (error: HatchwayError) => void = () => undefined;
 
-  private constructor(path: string, file: FileHandle, start: number, key: Key, position: AuditPosition, full: number) {
+  private constructor(
+    path: string,
+    file: FileHandle,
+    start: number,
+    key: Key,
+    position: AuditPosition,
+    { full, clock }: Required<AuditOptions>,
+  ) {
+    this.#clock = clock;
     this.path = path;
     this.#file = file;
     this.#start = start;
@@ -107,20 +125,21 @@ export class Audit {
   }
 
   /**
-   * Opens the trail and checks it, but for the older part of a long one. A last line without its newline was never acknowledged and is
-   * cut off. Throws "corrupt" if the trail is not what was written, "unavailable" if it cannot be opened. `full`: bytes
-   * after which another file is begun.
+   * Opens the trail and checks it, but for the older part of a long one. A last line without its newline was never
+   * acknowledged and is cut off. Throws "corrupt" if the trail is not what was written, "unavailable" if it cannot be
+   * opened.
    */
   static async open(
     path: string,
     key: Key,
     anchor: AuditAnchor | undefined,
-    full: number = FULL,
+    { full = FULL, clock = new Clock() }: AuditOptions = {},
   ): Promise<OpenedAudit> {
     const file = await openFile(path);
     try {
       const segments = await segmentsOf(path);
-      const { lines, end, from } = await checkTrail(segments, path, key, anchor);
+      const { lines, end, time, from } = await checkTrail(segments, path, key, anchor);
+      if (time !== undefined) clock.was(Date.parse(time));
       const first = segments.at(-1)?.start ?? 0;
       if (endOf(segments) > end.offset) await file.truncate(end.offset - first);
       // An earlier process may have ended between writing and syncing.
@@ -129,7 +148,7 @@ export class Audit {
       const outcomes = lines.filter(({ phase, opId }) => phase === "outcome" && intents.has(opId));
       const settled = new Set(outcomes.map(({ opId }) => opId));
       return {
-        audit: new Audit(path, file, first, key, end, full),
+        audit: new Audit(path, file, first, key, end, { full, clock }),
         open: lines.filter(({ phase, opId }) => phase === "intent" && !settled.has(opId)),
         done: outcomes.filter(({ seq, outcome }) => outcome === "ok" && seq > (anchor?.newest.seq ?? 0)),
         ...(from && { older: from }),
@@ -145,6 +164,11 @@ export class Audit {
     let settled = this.#synced;
     for (const position of this.#open.values()) if (position.seq < settled.seq) settled = position;
     return { settled, newest: this.#synced };
+  }
+
+  /** Milliseconds since 1970: what a line would say now. No line, and nothing that it is about, says less after it. */
+  now(): number {
+    return this.#clock.now();
   }
 
   /** The end of what is in the files. */
@@ -243,7 +267,7 @@ export class Audit {
   #encode(phase: "intent" | "outcome", fields: AuditFields): Buffer {
     const { op, opId, caller, secret, version, vm, way, revision, outcome } = fields;
     const seq = this.#position.seq + 1;
-    const time = new Date().toISOString();
+    const time = new Date(this.now()).toISOString();
     const body = JSON.stringify({ seq, time, phase, op, opId, caller, secret, version, vm, way, revision, outcome });
     const { line, end } = encodeLine(this.#key, this.#position, body);
     this.#position = end;

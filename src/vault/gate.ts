@@ -54,14 +54,15 @@ export class Gate {
     throw new HatchwayError("corrupt", "the store lacks the row that says how far the audit trail reached");
   }
 
+  /** The time of day, in milliseconds since 1970, that records and lines say: it never goes back. */
+  now(): number {
+    return this.#audit.now();
+  }
+
   /** Leaves in the store how far the trail has reached, so that not even its last lines can be cut off unseen. */
   async settle(): Promise<void> {
     await this.#audit.settle();
     if ((await this.#store.revision()) > 0) await this.keep({ put: [this.#head()] });
-  }
-
-  #head(): Put {
-    return this.#rows.putBlind(HEAD, { ...this.#audit.anchor, tree: true } satisfies Head);
   }
 
   /** Whether an operation would be allowed: for lists, of which everybody sees his part. Leaves no line. */
@@ -215,6 +216,14 @@ export class Gate {
     });
   }
 
+  #head(): Put {
+    return this.#rows.putBlind(HEAD, {
+      ...this.#audit.anchor,
+      keyring: this.#rows.keyringEdition,
+      tree: true,
+    } satisfies Head);
+  }
+
   /** Whether a commit that was given up may become visible yet, at any change of the store. */
   get isUncertain(): boolean {
     return this.#uncertain.size > 0;
@@ -232,10 +241,10 @@ export class Gate {
   }
 
   async #fateOf(opId: string): Promise<Fate> {
-    const deadline = Date.now() + UNKNOWN_DEADLINE;
+    const deadline = performance.now() + UNKNOWN_DEADLINE;
     for (;;) {
       const fate = await fateOf(this.#store, opId);
-      if (typeof fate === "number" || Date.now() >= deadline) return fate;
+      if (typeof fate === "number" || performance.now() >= deadline) return fate;
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   }

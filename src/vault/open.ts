@@ -1,3 +1,4 @@
+import { Clock } from "#clock";
 import type { KeyObject } from "node:crypto";
 import { HatchwayError } from "#error";
 import { privateDirectory } from "#host/files";
@@ -27,6 +28,8 @@ export interface VaultOptions {
   durableReads?: boolean;
   /** Called once when the disk under the audit trail failed, or the older part of it does not hold: end the process. */
   onFatal?: (error: HatchwayError) => void;
+  /** What times that are written down are read from. */
+  clock?: Clock;
   /** Told how far trail and store have come, once a second at most while they go on, and when the vault is closed. */
   onHead?: (head: TrailHead) => void;
   /** Stands between the vault and the store with its tree: for who wants to see each read and change of the vault. */
@@ -52,6 +55,7 @@ export async function openVault(
   {
     durableReads = false,
     onFatal = () => undefined,
+    clock = new Clock(),
     onHead = () => undefined,
     around = (store) => store,
   }: VaultOptions = {},
@@ -60,7 +64,12 @@ export async function openVault(
   const keyring = opened.use((await openKeyring(places.keyring, places)) ?? (await firstKeyring(raw, places)));
   const tree = await openTreeStore(raw, keyring.treeKey.object, BLIND_ROWS);
   const head = await Gate.headOf(raw, new Rows(tree ?? raw, keyring));
-  const { audit, open, done, older } = await Audit.open(places.audit, keyring.auditKey, head);
+  if (keyring.edition < (head?.keyring ?? 0)) {
+    throw new HatchwayError("corrupt", `the keyring "${places.keyring}" is older than the store: it was put back`, {
+      hint: "put back the newest keyring.json of this store, or make it again: hatchway key restore",
+    });
+  }
+  const { audit, open, done, older } = await Audit.open(places.audit, keyring.auditKey, head, { clock });
   opened.defer(() => audit.close());
   audit.onSyncFailed(onFatal);
   const store = around(tree ?? (await firstTree(raw, keyring.treeKey.object, head, done)));

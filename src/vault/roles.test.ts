@@ -279,5 +279,9 @@ test("who asks is told his roles, and what he could do, without a line in the tr
   expect(await vault.can(token, "attach", { secret: "ci-a", vm: "web" })).toMatchObject({ allowed: false });
   expect(() => operationOf("start", { secret: "a" })).toThrow('"start" is not done to a secret');
   expect(() => operationOf("attach", { vm: "a" })).toThrow('"attach" is not done to a vm');
+  expect(() => operationOf("start", {})).toThrow('"start" is not done to the daemon: logs, audit, rotate');
+  expect(operationOf("rename", { secret: "a" })).toBe("secret.rename");
+  expect(operationOf("unpin", { secret: "a", vm: "b" })).toBe("grant.unpin");
+  expect(operationOf("seal", {})).toBe("key.seal");
   expect(await made.audit()).toEqual([]);
 });

@@ -50,6 +50,10 @@ export class Rows {
     return randomBytes(16).toString("hex");
   }
 
+  get keyringEdition(): number {
+    return this.#keyring.edition;
+  }
+
   secretKey(name: string): string {
     return `secret:${this.#blind("secret", name)}`;
   }

@@ -83,7 +83,7 @@ export class Secrets {
         const { record: before } = stored;
         const holders = await this.#holders(before.id);
         const delivery = holders.size > 0 ? { path: from, ...before.delivery } : before.delivery;
-        const record = { ...before, name: to, delivery, modifiedAt: Date.now() };
+        const record = { ...before, name: to, delivery, modifiedAt: this.#gate.now() };
         const renamedKey = Rows.renamedKey(before.id);
         const renamed = await this.#rows.get<RenamedRecord>(renamedKey);
         const put = [this.#rows.put(key, record), this.#rows.put<RenamedRecord>(renamedKey, { name: to }, renamed)];
@@ -179,7 +179,7 @@ export class Secrets {
   ): Promise<{ result: SecretPut; subject: Subject }> {
     const holders = stored ? await this.#holders(stored.record.id) : new Map<string, Holder>();
     const pins = [...holders.values()].map(({ pin }) => pin).filter((pin) => pin !== undefined);
-    const { record, dropped } = nextRecord(name, stored?.record, change, new Set(pins));
+    const { record, dropped } = nextRecord(name, stored?.record, change, new Set(pins), this.#gate.now());
     for (const vmId of holders.keys()) await this.#bundles.checkWith(vmId, record);
     const put = [this.#rows.put(this.#rows.secretKey(name), record, stored)];
     if (change.value) put.push(this.#rows.putValue(record.id, record.version, change.value));

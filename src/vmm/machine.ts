@@ -10,6 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { HatchwayError } from "#error";
 import { removeTree } from "#host/remove-tree";
 import type { Accelerator, Machine, MachineEvents, MachineExit, MachineSpec, ProcessIdentity, Vmm } from "#vmm";
+import { FirmwareFiles } from "./firmware.ts";
 import { qmpSocket, shellSocket } from "./paths.ts";
 import { identify, isAlive, signalProcess } from "./process.ts";
 import { qemuArguments, qemuProgram } from "./qemu.ts";
@@ -26,10 +27,15 @@ export const qemu: Vmm = {
   },
 
   async launch(spec: MachineSpec, accelerator: Accelerator): Promise<Machine> {
-    const args = qemuArguments(spec, accelerator);
-    await checkFiles(spec);
-    for (const stale of [qmpSocket(spec.directory), shellSocket(spec.directory)]) await removeTree(stale);
-    const started = spawnQemu(args, spec.runner);
+    let started: Started;
+    try {
+      const args = qemuArguments(spec, accelerator);
+      await checkFiles(spec);
+      for (const stale of [qmpSocket(spec.directory), shellSocket(spec.directory)]) await removeTree(stale);
+      started = spawnWithFirmware(args, spec);
+    } finally {
+      for (const { content } of spec.firmware ?? []) content.fill(0);
+    }
     const { qmp, identity } = await waitForQmp(started, spec.directory);
     const machine = new QemuMachine(spec, identity, qmp, started);
     try {
@@ -42,8 +48,8 @@ export const qemu: Vmm = {
   },
 
   async attach(spec: Pick<MachineSpec, "name" | "directory">, identity: ProcessIdentity): Promise<Machine | undefined> {
-    const deadline = Date.now() + startTimeoutMs;
-    const qmp = await connectWhileAlive(qmpSocket(spec.directory), identity, () => Date.now() > deadline);
+    const deadline = performance.now() + startTimeoutMs;
+    const qmp = await connectWhileAlive(qmpSocket(spec.directory), identity, () => performance.now() > deadline);
     if (qmp === undefined) {
       if (!isAlive(identity)) return undefined;
       throw new HatchwayError("timeout", `QEMU of "${spec.name}" did not answer within ${startTimeoutMs} ms`);
@@ -54,6 +60,12 @@ export const qemu: Vmm = {
     return machine;
   },
 };
+
+/** Once QEMU is spawned it has its own descriptors of what the firmware is to show, and we need ours no more. */
+function spawnWithFirmware(args: string[], { firmware = [], runner }: MachineSpec): Started {
+  using files = new FirmwareFiles(firmware);
+  return spawnQemu(args, runner, files.descriptors);
+}
 
 class QemuMachine extends EventEmitter<MachineEvents> implements Machine {
   readonly name: string;
@@ -89,9 +101,9 @@ class QemuMachine extends EventEmitter<MachineEvents> implements Machine {
 
   async stop(graceMs: number): Promise<MachineExit> {
     this.#stopping = true;
-    const deadline = Date.now() + graceMs;
+    const deadline = performance.now() + graceMs;
     // The button does nothing until the guest has a driver for it, so it is pressed again.
-    for (let left = graceMs; left > 0 && !this.#ended; left = deadline - Date.now()) {
+    for (let left = graceMs; left > 0 && !this.#ended; left = deadline - performance.now()) {
       await this.#tell("system_powerdown");
       await this.#endWithin(Math.min(powerButtonMs, left));
     }
@@ -182,8 +194,8 @@ async function waitForQmp(started: Started, directory: string): Promise<{ qmp: Q
     await closed;
     throw new HatchwayError("unavailable", `QEMU did not start: ${started.lastWords()}`);
   }
-  const deadline = Date.now() + startTimeoutMs;
-  const qmp = await connectWhileAlive(qmpSocket(directory), identity, () => Date.now() > deadline);
+  const deadline = performance.now() + startTimeoutMs;
+  const qmp = await connectWhileAlive(qmpSocket(directory), identity, () => performance.now() > deadline);
   if (qmp !== undefined) return { qmp, identity };
   const late = isAlive(identity);
   signalProcess(identity, "SIGKILL");

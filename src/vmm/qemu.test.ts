@@ -81,6 +81,24 @@ describe("no path, name or append adds an option", () => {
   });
 });
 
+test("what the firmware shows is named by descriptors, and its bytes are in no argument", ({ expect }) => {
+  const content = Buffer.from("the value");
+  const args = qemuArguments(
+    {
+      ...spec,
+      firmware: [
+        { kind: "smbios", content },
+        { kind: "fw-cfg", name: "opt/a,b", content },
+      ],
+    },
+    tcg,
+  );
+  expect(args.slice(-6).join(" ")).toBe(
+    "-global fw_cfg.x-file-slots=33 -smbios type=11,path=/proc/self/fd/3 -fw_cfg name=opt/a,,b,file=/proc/self/fd/4",
+  );
+  expect(args.join(" ")).not.toContain("the value");
+});
+
 function refused(changed: Partial<MachineSpec>): string {
   try {
     return qemuArguments({ ...spec, ...changed }, tcg).join(" ");

@@ -7,6 +7,7 @@
 import { HatchwayError } from "#error";
 import { checkSocketPath } from "#socket-path";
 import type { Accelerator, MachineSpec } from "#vmm";
+import { firmwareArguments } from "./firmware.ts";
 import { qmpSocket, shellSocket } from "./paths.ts";
 
 export const qemuProgram = "qemu-system-x86_64";
@@ -47,6 +48,7 @@ export function qemuArguments(spec: MachineSpec, accelerator: Accelerator): stri
     ["-device", `virtserialport,bus=ports.0,nr=1,chardev=agent,name=${agentPort}`],
     ...(spec.shell ? shellOptions(spec.directory) : []),
     ...disk(spec.disk),
+    firmwareArguments(spec.firmware ?? []),
   ];
   return options.flat();
 }

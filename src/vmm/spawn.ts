@@ -23,10 +23,10 @@ export interface Started {
  * Runs QEMU with `args` as the runner, in its own session and with umask 177, so that its sockets are the runner's alone.
  * Guest memory is never written to a core file. Standard error is a pipe: nothing on a disk grows, and when we are gone
  * QEMU's words are lost and do it no harm. Throws HatchwayError "unsupported" when QEMU is not installed, "forbidden" when
- * only root could become the runner.
+ * only root could become the runner. Its descriptors from 3 on are those of ours that are `inherited`.
  */
-export function spawnQemu(args: string[], runner: MachineSpec["runner"]): Started {
-  return spawnAs(runner, [qemuPath(), ...args], "ignore");
+export function spawnQemu(args: string[], runner: MachineSpec["runner"], inherited: readonly number[] = []): Started {
+  return spawnAs(runner, [qemuPath(), ...args], "ignore", inherited);
 }
 
 /** The same for QEMU that is to end soon: after `seconds` it is killed. Its standard output is `child.stdout`. */
@@ -47,13 +47,18 @@ export async function runnerCanRead(runner: MachineSpec["runner"], path: string)
   throw new HatchwayError("unavailable", `QEMU did not start: ${words}`);
 }
 
-function spawnAs(runner: MachineSpec["runner"], command: string[], stdout: "ignore" | "pipe"): Started {
+function spawnAs(
+  runner: MachineSpec["runner"],
+  command: string[],
+  stdout: "ignore" | "pipe",
+  inherited: readonly number[] = [],
+): Started {
   const script = 'umask 177; ulimit -c 0; exec "$@"';
   const child = spawn("/bin/sh", ["-c", script, "sh", ...becomeRunner(runner), ...command], {
     cwd: "/",
     detached: true,
     env: { PATH: "/usr/bin:/bin", LC_ALL: "C" },
-    stdio: ["ignore", stdout, "pipe"],
+    stdio: ["ignore", stdout, "pipe", ...inherited],
   });
   child.unref();
   return { child, lastWords: keepLastWords(child) };

@@ -4,8 +4,13 @@ import { createHash } from "node:crypto";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { afterAll, beforeAll, describe, it } from "vitest";
+import { ErofsImage } from "#bundle/erofs";
+import { IsoImage } from "#bundle/iso9660";
+import { SquashfsImage } from "#bundle/squashfs";
+import { imageTree } from "#bundle/tree";
 import { entryHeader } from "#protocol/bundle";
 import { encodeManifest } from "#protocol/manifest";
+import { contentOf, sampleTrees } from "#test/kit/image-trees";
 import { caseBundle, imageOf, isWhole } from "#test/kit/case-bundle";
 import { goodCases, type BundleCase } from "#test/kit/bundle-cases";
 
@@ -96,6 +101,36 @@ describe.each(tools)("the tools of $format", ({ format, latest, unpack }) => {
     const [seen, wanted] = [filesIn(into).toSorted(), (await filesOf(made, latest)).toSorted()];
     if (seen.join("\n") !== wanted.join("\n")) {
       throw new Error(`unpacked:\n${seen.join("\n")}\nwanted:\n${wanted.join("\n")}`);
+    }
+  });
+});
+
+/** How many trees of each format are tried; HATCHWAY_IMAGE_TREES=1000 is a long sweep, and each seed has others. */
+const TREES = Number(process.env["HATCHWAY_IMAGE_TREES"] ?? 6);
+const SEED = Number(process.env["HATCHWAY_IMAGE_SEED"] ?? 1);
+
+const kinds = { erofs: ErofsImage, squashfs: SquashfsImage, iso: IsoImage };
+describe.each(tools)("the tools of $format", ({ format, unpack }) => {
+  it("unpack trees of any shape", async () => {
+    for (const [at, files] of sampleTrees(TREES, SEED).entries()) {
+      const tree = imageTree(files, Buffer.alloc(16, at));
+      const image = new kinds[format](tree);
+      const bytes: Buffer[] = [];
+      await image.writeTo(
+        async (of) => contentOf(of),
+        async (part) => void bytes.push(Buffer.from(part)),
+      );
+      const where = join(folder, `tree-${at}.${format}`);
+      writeFileSync(where, Buffer.concat(bytes));
+      unpack(where, `${where}.unpacked`);
+      const seen = filesIn(`${where}.unpacked`).toSorted();
+      const wanted = files
+        .map((of) => describeFile(of.path, of.mode, of.uid, of.gid, of.mtime, contentOf(of)))
+        .toSorted();
+      const wrong = wanted.find((line, index) => line !== seen[index]);
+      if (seen.length !== wanted.length || wrong !== undefined) {
+        throw new Error(`tree ${at} of seed ${SEED}: ${seen.length} files of ${wanted.length}; not there: ${wrong}`);
+      }
     }
   });
 });

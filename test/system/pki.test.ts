@@ -177,8 +177,11 @@ describe("a daemon that serves", () => {
     await logged(pairless);
     for (let times = 0; times < 3; times++) await daemon?.reload();
     expect(await logged(pairless)).toBe(1);
+    const weak = ["-newkey", "rsa:512", "-nodes", "-subj", "/CN=weak", "-keyout", key, "-out", certificate];
+    await run("openssl", ["req", "-x509", ...weak]);
+    await logged(`keeps the certificate it has: TLS does not take the certificate "${certificate}": ee key too small`);
     expect((await dial(port, "ci")).getPeerCertificate().serialNumber).toBe(serialNumber);
-    writeFileSync(key, whole);
+    for (const path of [certificate, key]) writeFileSync(path, whole);
     await logged(": certificate");
     expect((await dial(port, "ci")).getPeerCertificate().serialNumber).toBe(serial);
   });
