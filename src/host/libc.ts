@@ -15,6 +15,8 @@ export const getsockopt: Getsockopt = libc.func(
   "int getsockopt(int fd, int level, int name, _Out_ uint8_t *value, _Inout_ uint32_t *length)",
 );
 
+type Fcntl = (fd: number, command: number, type: "int", argument: number) => number;
+export const fcntl: Fcntl = libc.func("int fcntl(int fd, int command, ...)");
 type Socket = (domain: number, type: number, protocol: number) => number;
 /** socket(2). */
 export const socket: Socket = libc.func("int socket(int domain, int type, int protocol)");

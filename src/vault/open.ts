@@ -1,6 +1,7 @@
 import { Clock } from "#clock";
 import type { KeyObject } from "node:crypto";
 import { HatchwayError } from "#error";
+import type { Mirror } from "#mirror";
 import { privateDirectory } from "#host/files";
 import type { Store } from "#store";
 import { buildTree } from "#store/tree-build";
@@ -9,11 +10,13 @@ import type { Vault } from "#vault";
 import { Audit, type AuditLine } from "#vault/audit";
 import { checkBeside } from "#vault/audit-thread";
 import type { Policy } from "#vault/authorise";
+import { StoreBackups } from "#vault/backups";
 import { Bundles } from "#vault/bundles";
 import { Gate, type Head } from "#vault/gate";
-import { createKeyring, openKeyring } from "#vault/keyring";
+import { createKeyring, openKeyring, type Keyring } from "#vault/keyring";
 import { KeyOperations } from "#vault/keys";
 import { Ledgers } from "#vault/ledgers";
+import { Plain } from "#vault/plain";
 import { Rewrap } from "#vault/rewrap";
 import { operationOf } from "#vault/roles";
 import { BLIND_ROWS, Rows } from "#vault/rows";
@@ -34,6 +37,8 @@ export interface VaultOptions {
   onHead?: (head: TrailHead) => void;
   /** Stands between the vault and the store with its tree: for who wants to see each read and change of the vault. */
   around?: (store: Store) => Store;
+  /** Keeps the newest versions as well, in plain. */
+  mirror?: Mirror;
 }
 
 /** Where the vault's files are, and what opens its keys; the key file is made where there is no keyring yet. */
@@ -56,12 +61,13 @@ export async function openVault(
     durableReads = false,
     onFatal = () => undefined,
     clock = new Clock(),
+    mirror,
     onHead = () => undefined,
     around = (store) => store,
   }: VaultOptions = {},
 ): Promise<Vault> {
   await using opened = new AsyncDisposableStack();
-  const keyring = opened.use((await openKeyring(places.keyring, places)) ?? (await firstKeyring(raw, places)));
+  const keyring = opened.use(await keyringOf(raw, places));
   const tree = await openTreeStore(raw, keyring.treeKey.object, BLIND_ROWS);
   const head = await Gate.headOf(raw, new Rows(tree ?? raw, keyring));
   if (keyring.edition < (head?.keyring ?? 0)) {
@@ -91,7 +97,7 @@ export async function openVault(
   const gate = new Gate(store, rows, audit, policy, durableReads);
   const ledgers = new Ledgers(gate, rows, await store.epoch());
   const bundles = new Bundles(gate, rows, ledgers);
-  const secrets = new Secrets(gate, rows, bundles);
+  const secrets = new Secrets(gate, rows, bundles, mirror);
   const vms = new Vms(gate, rows, secrets, bundles, ledgers, policy);
   const unwatch = store.watch(await store.revision(), (event) => {
     if (event.kind === "reset" || gate.isUncertain) bundles.changedAll();
@@ -194,6 +200,8 @@ export async function openVault(
 
     keys: new KeyOperations(gate, keyring, rewrap),
     trail: new AuditTrail(gate, rows, audit, keyring.auditKey),
+    backups: new StoreBackups(store, rows, gate),
+    plain: new Plain(gate, rows, secrets),
 
     watch: (listener) => bundles.watch(listener),
     close: async () => {
@@ -252,8 +260,11 @@ function guest(caller: Parameters<Vault["claim"]>[0]): { vmId: string } {
   return caller;
 }
 
-async function firstKeyring(store: Store, places: VaultPlaces): ReturnType<typeof createKeyring> {
+/** The keys of `store`; made where there are none and it is empty. Throws as `openVault` does. */
+export async function keyringOf(store: Store, places: VaultPlaces): Promise<Keyring> {
   const { keyring, keyFile } = places;
+  const there = await openKeyring(keyring, places);
+  if (there) return there;
   if ((await store.revision()) > 0) {
     throw new HatchwayError("corrupt", `there is no keyring "${keyring}", and the store is not empty`, {
       hint: "put back the keyring that the store was made with",

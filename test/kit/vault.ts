@@ -3,6 +3,7 @@ import { cp, mkdtemp, readFile, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Caller } from "#caller";
+import type { Mirror } from "#mirror";
 import type { DeliveryChange } from "#secret";
 import { openMemoryStore, type Faults } from "#store/memory";
 import { openSqliteStore } from "#store/sqlite";
@@ -26,6 +27,7 @@ export interface TestVaultOptions {
   around?: (store: Store) => Store;
   /** Stands between the tree and the store under it. */
   below?: (store: Store) => Store;
+  mirror?: Mirror;
 }
 
 export class TestVault {
@@ -67,15 +69,18 @@ export class TestVault {
 
   /** Opens the vault; throws as it does. */
   async start(): Promise<void> {
-    const { store: kind, faults, around, below, policy = { mode: "session", uid: 1000 } } = this.#options;
+    const { store: kind, faults, around, below, mirror, policy = { mode: "session", uid: 1000 } } = this.#options;
     const store =
       kind === "sqlite"
         ? await openSqliteStore(this.storeFile, { create: true })
         : openMemoryStore(faults ? { faults } : {});
     this.#store = below ? below(store) : store;
     try {
-      const options = { ...this.#options.vault, ...(around && { around }) };
-      this.#vault = await openVault(this.#store, this.places, policy, options);
+      this.#vault = await openVault(this.#store, this.places, policy, {
+        ...this.#options.vault,
+        ...(around && { around }),
+        ...(mirror && { mirror }),
+      });
     } catch (error) {
       await this.#store.close();
       throw error;
