@@ -343,3 +343,9 @@ export interface HostGroupBody {
   cpus: number;
   arch: string;
 }
+
+/** `POST /restore` */
+export interface RestoredBody {
+  /** The names of the secrets. */
+  restored: string[];
+}

@@ -1,4 +1,5 @@
 import type { AboutChange } from "#about";
+import type { Backups } from "#backup";
 import type { Bundle } from "#bundle";
 import type { Caller } from "#caller";
 import type { Grant, GrantRequest } from "#grant";
@@ -85,6 +86,8 @@ export interface Vault {
   readonly keys: Keys;
   /** The audit trail, to be read. */
   readonly trail: Trail;
+  /** Backups of secrets and VMs. */
+  readonly backups: Backups;
 
   /** Calls `listener` when what a VM is to have may have changed; undefined: any VM. The returned function ends it. */
   watch(listener: (vmId: string | undefined) => void): () => void;

@@ -11,6 +11,7 @@ import type {
   KeysBody,
   UnsealedBody,
   NodeBody,
+  RestoredBody,
   RewrapBody,
   SecretBody,
   SecretRemoved,
@@ -22,6 +23,7 @@ import type {
   WayBody,
   WhoamiBody,
 } from "#api";
+import type { BackupContents } from "#backup";
 import { ROLES } from "#role";
 
 /** As zod reads a type: an optional member may also be there and undefined. */
@@ -207,6 +209,17 @@ export const rewrap: Answer<RewrapBody> = z
 export const keyBackup: Answer<KeyBackupBody> = z
   .strictObject({ age: z.string().openapi({ description: "an age file, in base64" }) })
   .openapi("KeyBackup");
+
+export const backup: Answer<BackupContents> = z
+  .strictObject({
+    store: z.strictObject({ epoch: z.string(), revision: count }),
+    secrets: z.array(z.strictObject({ name: z.string(), versions: count, bytes: count })),
+    vms: z.array(z.string()),
+    bytes: count.openapi({ description: "of all values" }),
+  })
+  .openapi("Backup");
+
+export const restored: Answer<RestoredBody> = z.strictObject({ restored: z.array(z.string()) }).openapi("Restored");
 
 const lineAt = z.strictObject({ seq: count, time });
 

@@ -58,7 +58,6 @@ export function serveNetwork(api: Api, door: Door, tls: TlsOptions | undefined, 
 function listener(api: Api, door: Door, report: Report): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
   const oneAtATime = new OneAtATime();
   const serve = async (incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
-    if (!oneAtATime.admits(incoming, outgoing)) return;
     let caller: Caller;
     try {
       checkHost(incoming);
@@ -75,7 +74,7 @@ function listener(api: Api, door: Door, report: Report): (incoming: IncomingMess
       outgoing,
     );
   };
-  return (incoming, outgoing) => void serve(incoming, outgoing);
+  return (incoming, outgoing) => oneAtATime.admit(incoming, outgoing, () => void serve(incoming, outgoing));
 }
 
 /** More than one Host is refused (RFC 9112, section 3.2), of which Node takes the first, and one that no URL can have. */

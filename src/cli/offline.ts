@@ -1,5 +1,6 @@
 // What is done on the files themselves, by this process: before there is a daemon, or where there can't be one.
 import type { TrailBody, WayBody, WayQuery } from "#api";
+import type { BackupContents } from "#backup";
 
 /** Which state: a mode's own folders, or others. */
 export interface StatePlace {
@@ -7,6 +8,9 @@ export interface StatePlace {
   /** Absolute; the mode's own when absent. */
   stateDirectory?: string;
 }
+
+/** What opens a backup: the absolute path of an age identity, or a passphrase, which stays the caller's to wipe. */
+export type Opener = { identity: string } | { passphrase: Buffer };
 
 /** All throw HatchwayError. */
 export interface Offline {
@@ -23,6 +27,17 @@ export interface Offline {
     way: WayQuery,
     secret: Buffer,
   ): Promise<{ keyring: string; way: WayBody }>;
+  /** Checks all of a backup, and says what it has. Throws "wrong-key", "corrupt", "unsupported". */
+  readBackupContents(file: string, opener: Opener): Promise<BackupContents>;
+  /** Puts a backup in the place of an empty store, and says where that is; nothing is touched before all of it was checked. Throws "exists". */
+  restoreBackup(
+    place: StatePlace,
+    file: string,
+    opener: Opener,
+    askPassphrase?: (label: string) => Promise<Buffer>,
+  ): Promise<BackupContents & { store_file: string }>;
+  /** A backup of some of its secrets, unsealed; a piece is wiped when the next is asked for. */
+  backupOf(file: string, opener: Opener, names: readonly string[]): AsyncIterable<Buffer>;
 }
 
 /** Loaded when it is needed, since it brings the vault's code. */

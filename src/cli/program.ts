@@ -4,6 +4,7 @@ import { exitCode } from "#error";
 import { VERSION } from "#version";
 import { addAccessCommands } from "./access-commands.ts";
 import { withGlobalFlags, type Run } from "./command.ts";
+import { addBackupCommands } from "./backup-commands.ts";
 import { addAuditCommands } from "./audit-commands.ts";
 import { addCompletionCommand } from "./completion-commands.ts";
 import { addDaemonCommands, type Serve } from "./daemon-commands.ts";
@@ -44,6 +45,7 @@ export function makeProgram(run: Run, serve: Serve, offline: LoadOffline): Comma
   program.commandsGroup("The daemon:");
   addDaemonCommands(run, program, serve);
   addKeyCommands(run, program, offline);
+  addBackupCommands(run, program, offline);
   addAuditCommands(run, program, offline);
   const groups = program.commands.map((command) => command.name());
   program.commandsGroup("Help:");

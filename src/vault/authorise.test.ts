@@ -39,6 +39,8 @@ const operations = [
   "key.rewrap",
   "key.retire",
   "key.backup",
+  "backup.make",
+  "backup.restore",
   "key.seal",
   "key.unseal",
 ] as const satisfies Operation[];

@@ -40,6 +40,8 @@ export type Operation =
   | "key.rewrap"
   | "key.retire"
   | "key.backup"
+  | "backup.make"
+  | "backup.restore"
   | "key.seal"
   | "key.unseal";
 

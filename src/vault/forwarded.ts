@@ -52,5 +52,10 @@ export function forwarded(open: () => Vault): Omit<Vault, "allow" | "newGenerati
       select: async (...asked) => open().trail.select(...asked),
       verify: async (...asked) => open().trail.verify(...asked),
     },
+    backups: {
+      contents: async (...asked) => open().backups.contents(...asked),
+      make: async (...asked) => open().backups.make(...asked),
+      restore: async (...asked) => open().backups.restore(...asked),
+    },
   };
 }

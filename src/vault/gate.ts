@@ -10,6 +10,9 @@ import type { Put, Rows } from "#vault/rows";
 
 export type Writes = Partial<Pick<Change, "expect" | "put" | "delete">>;
 
+/** Told which rows are about to be deleted; they are once it has resolved. */
+export type BeforeDelete = (keys: readonly string[]) => Promise<void>;
+
 /** Values leave for a guest, or for a person who makes an image of them. */
 export type Disclosure = "secret.disclose" | "bundle.export";
 
@@ -21,6 +24,8 @@ const UNKNOWN_DEADLINE = 5_000;
 
 /** Authorise, audit the intent, act, audit the outcome: the one order of everything. */
 export class Gate {
+  /** The row that says how far the audit trail reached. */
+  static readonly HEAD: string = HEAD;
   readonly #store: Store;
   readonly #rows: Rows;
   readonly #audit: Audit;
@@ -32,6 +37,7 @@ export class Gate {
   readonly #oneByOne = new Mutex();
   /** Operations whose fate the store did not tell in time. Their intents stay open, for `#learn` or for start-up. */
   readonly #uncertain = new Map<string, AuditFields | undefined>();
+  readonly #beforeDeletes = new Set<BeforeDelete>();
 
   constructor(store: Store, rows: Rows, audit: Audit, policy: Policy, durableReads: boolean) {
     this.#store = store;
@@ -136,8 +142,21 @@ export class Gate {
     }
   }
 
+  /** Calls `listener` before rows are deleted, whoever does it. The returned function ends it. */
+  onDelete(listener: BeforeDelete): () => void {
+    this.#beforeDeletes.add(listener);
+    return () => void this.#beforeDeletes.delete(listener);
+  }
+
+  async #announce(deletes: Writes["delete"] = []): Promise<void> {
+    if (deletes.length === 0) return;
+    const keys = deletes.map(({ key }) => key);
+    for (const listener of this.#beforeDeletes) await listener(keys);
+  }
+
   /** A write of the vault's own bookkeeping: no line, no caller. */
   async keep(writes: Writes): Promise<void> {
+    await this.#announce(writes.delete);
     await this.#store.commit({ opId: randomUUID(), expect: [], put: [], delete: [], ...writes }).then((result) => {
       if (result.outcome === "ok") return;
       throw new HatchwayError(
@@ -153,6 +172,18 @@ export class Gate {
     const opId = randomUUID();
     const lines = subjects.map((subject) => ({ ...auditFields(caller, operation, opId, subject), outcome: "ok" }));
     await this.#audit.record(lines, this.#durableReads);
+  }
+
+  /**
+   * Writes the lines that say which values leave by an operation that was let through. None may leave before this has
+   * resolved.
+   */
+  async exported(caller: Caller, opId: string, subjects: readonly Subject[]): Promise<void> {
+    const lines = subjects.map((subject) => auditFields(caller, "backup.make", opId, subject));
+    await this.#audit.record(
+      lines.map((fields) => ({ ...fields, outcome: "ok" })),
+      this.#durableReads,
+    );
   }
 
   /** A line for something that a guest did and should not have. */
@@ -187,6 +218,7 @@ export class Gate {
   }
 
   async #commit(opId: string, writes: Writes): Promise<void> {
+    await this.#announce(writes.delete);
     const change: Change = {
       opId,
       expect: writes.expect ?? [],

@@ -5,9 +5,10 @@ import type { Store } from "#store";
 import type { Vault } from "#vault";
 import { Audit } from "#vault/audit";
 import type { Policy } from "#vault/authorise";
+import { StoreBackups } from "#vault/backups";
 import { Bundles } from "#vault/bundles";
 import { Gate } from "#vault/gate";
-import { createKeyring, openKeyring } from "#vault/keyring";
+import { createKeyring, openKeyring, type Keyring } from "#vault/keyring";
 import { KeyOperations } from "#vault/keys";
 import { Ledgers } from "#vault/ledgers";
 import { Rewrap } from "#vault/rewrap";
@@ -46,7 +47,7 @@ export async function openVault(
   { durableReads = false, onFatal = () => undefined, clock = new Clock() }: VaultOptions = {},
 ): Promise<Vault> {
   await using opened = new AsyncDisposableStack();
-  const keyring = opened.use((await openKeyring(places.keyring, places)) ?? (await firstKeyring(store, places)));
+  const keyring = opened.use(await keyringOf(store, places));
   const rows = new Rows(store, keyring);
   const anchor = await Gate.anchorOf(store, rows);
   if (keyring.edition < (anchor?.keyring ?? 0)) {
@@ -171,6 +172,7 @@ export async function openVault(
 
     keys: new KeyOperations(gate, keyring, rewrap),
     trail: new AuditTrail(gate, rows, audit, keyring.auditKey),
+    backups: new StoreBackups(store, rows, gate),
 
     watch: (listener) => bundles.watch(listener),
     close: async () => {
@@ -192,8 +194,11 @@ function guest(caller: Parameters<Vault["claim"]>[0]): { vmId: string } {
   return caller;
 }
 
-async function firstKeyring(store: Store, places: VaultPlaces): ReturnType<typeof createKeyring> {
+/** The keys of `store`; made where there are none and it is empty. Throws as `openVault` does. */
+export async function keyringOf(store: Store, places: VaultPlaces): Promise<Keyring> {
   const { keyring, keyFile } = places;
+  const there = await openKeyring(keyring, places);
+  if (there) return there;
   if ((await store.revision()) > 0) {
     throw new HatchwayError("corrupt", `there is no keyring "${keyring}", and the store is not empty`, {
       hint: "put back the keyring that the store was made with",

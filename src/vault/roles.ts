@@ -38,6 +38,8 @@ const DAEMON: ReadonlySet<Operation> = new Set<Operation>([
   "key.rewrap",
   "key.retire",
   "key.backup",
+  "backup.make",
+  "backup.restore",
   "key.seal",
   "key.unseal",
 ]);
