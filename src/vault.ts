@@ -4,6 +4,7 @@ import type { Bundle } from "#bundle";
 import type { Caller } from "#caller";
 import type { Grant, GrantRequest } from "#grant";
 import type { Keys } from "#keys";
+import type { PlainSide } from "#mirror";
 import type { Scope, Verb, Verdict } from "#role";
 import type { DeliveryChange, Secret, SecretVersion } from "#secret";
 import type { Trail } from "#trail";
@@ -88,6 +89,8 @@ export interface Vault {
   readonly trail: Trail;
   /** Backups of secrets and VMs. */
   readonly backups: Backups;
+  /** For the keeper of a plain folder of secrets. */
+  readonly plain: PlainSide;
 
   /** Calls `listener` when what a VM is to have may have changed; undefined: any VM. The returned function ends it. */
   watch(listener: (vmId: string | undefined) => void): () => void;

@@ -246,7 +246,13 @@ export const status: Answer<StatusBody> = z
     state: z.string(),
     socket: z.string(),
     started_at: time,
-    store: z.strictObject({ kind: z.string(), epoch: z.string(), revision: count }),
+    store: z.strictObject({
+      kind: z.enum(["sqlite", "directory"]),
+      epoch: z.string(),
+      revision: count,
+      folder: z.string().optional(),
+      problems: z.array(z.strictObject({ name: z.string(), problem: z.string() })).optional(),
+    }),
     sealed: z.boolean().openapi({ description: "whether the keys are; then what is stored is not known" }),
     secrets: count.optional(),
     vms: z

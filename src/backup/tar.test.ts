@@ -20,7 +20,7 @@ const vm: BackupVm = {
   name: "web-1",
   created_at: at,
   runner: { uid: 1000, gid: 1000 },
-  launch: { memoryMiB: 256, cpus: 1 },
+  launch: { memoryMiB: 256, cpus: 1, firmware: { kind: "fw-cfg", reader: "agent", allowReserved: false } },
   grants: [{ secret: "db", change: { env: null, path: "a/b" }, pin: 1, attached_at: at }],
 };
 const head: BackupHead = {

@@ -5,7 +5,7 @@ import { HatchwayError } from "#error";
 import { MAX_VALUE_SIZE, secretNameProblem, vmNameProblem } from "#protocol/names";
 import type { OnChange } from "#protocol/manifest";
 import type { Delivery, DeliveryChange } from "#secret";
-import type { LaunchOptions } from "#vm";
+import type { FirmwareOptions, LaunchOptions } from "#vm";
 
 export const FORMAT = 1;
 /** Bytes of one JSON file, at most: a row of the store holds no more. */
@@ -43,6 +43,12 @@ const changeMembers = {
   onChange: onChange.nullable().optional(),
 } satisfies Members<DeliveryChange>;
 
+const firmwareMembers = {
+  kind: z.enum(["fw-cfg", "smbios"]),
+  reader: z.enum(["agent", "systemd"]),
+  allowReserved: z.boolean(),
+} satisfies Members<FirmwareOptions>;
+
 const launchMembers = {
   kernel: z.string().optional(),
   initrd: z.string().optional(),
@@ -50,6 +56,7 @@ const launchMembers = {
   memoryMiB: count,
   cpus: count,
   append: z.string().optional(),
+  firmware: z.strictObject(firmwareMembers).optional(),
 } satisfies Members<LaunchOptions>;
 
 const head = z.strictObject({

@@ -13,6 +13,7 @@ import { addSecretCommands } from "./secret-commands.ts";
 import { addKeyCommands } from "./key-commands.ts";
 import { addPkiCommands } from "./pki-commands.ts";
 import type { LoadOffline } from "./offline.ts";
+import { addStoreCommands } from "./store-commands.ts";
 import { makeStyle } from "./style.ts";
 import { addVmCommands } from "./vm-commands.ts";
 
@@ -46,6 +47,7 @@ export function makeProgram(run: Run, serve: Serve, offline: LoadOffline): Comma
   addDaemonCommands(run, program, serve);
   addKeyCommands(run, program, offline);
   addBackupCommands(run, program, offline);
+  addStoreCommands(run, program, offline);
   addAuditCommands(run, program, offline);
   const groups = program.commands.map((command) => command.name());
   program.commandsGroup("Help:");

@@ -16,6 +16,8 @@ import { decodeKeyBackup } from "#vault/key-backup";
 import { checkWayName, createKeyring, openKeyring, restoreKeyring } from "#vault/keyring";
 import type { TrailSummary } from "#trail";
 
+export { migrateStore } from "#daemon/migrate-store";
+
 /** Makes the keyring of a store that is not there yet. */
 export async function initKeys(
   place: StatePlace,

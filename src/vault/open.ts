@@ -1,5 +1,6 @@
 import { Clock } from "#clock";
 import { HatchwayError } from "#error";
+import type { Mirror } from "#mirror";
 import { privateDirectory } from "#host/files";
 import type { Store } from "#store";
 import type { Vault } from "#vault";
@@ -11,6 +12,7 @@ import { Gate } from "#vault/gate";
 import { createKeyring, openKeyring, type Keyring } from "#vault/keyring";
 import { KeyOperations } from "#vault/keys";
 import { Ledgers } from "#vault/ledgers";
+import { Plain } from "#vault/plain";
 import { Rewrap } from "#vault/rewrap";
 import { operationOf } from "#vault/roles";
 import { Rows } from "#vault/rows";
@@ -26,6 +28,8 @@ export interface VaultOptions {
   onFatal?: (error: HatchwayError) => void;
   /** What times that are written down are read from. */
   clock?: Clock;
+  /** Keeps the newest versions as well, in plain. */
+  mirror?: Mirror;
 }
 
 /** Where the vault's files are, and what opens its keys; the key file is made where there is no keyring yet. */
@@ -44,7 +48,7 @@ export async function openVault(
   store: Store,
   places: VaultPlaces,
   policy: Policy,
-  { durableReads = false, onFatal = () => undefined, clock = new Clock() }: VaultOptions = {},
+  { durableReads = false, onFatal = () => undefined, clock = new Clock(), mirror }: VaultOptions = {},
 ): Promise<Vault> {
   await using opened = new AsyncDisposableStack();
   const keyring = opened.use(await keyringOf(store, places));
@@ -80,7 +84,7 @@ export async function openVault(
   const gate = new Gate(store, rows, audit, policy, durableReads);
   const ledgers = new Ledgers(gate, rows, await store.epoch());
   const bundles = new Bundles(gate, rows, ledgers);
-  const secrets = new Secrets(gate, rows, bundles);
+  const secrets = new Secrets(gate, rows, bundles, mirror);
   const vms = new Vms(gate, rows, secrets, bundles, ledgers, policy);
   const unwatch = store.watch(await store.revision(), (event) => {
     if (event.kind === "reset" || gate.isUncertain) bundles.changedAll();
@@ -173,6 +177,7 @@ export async function openVault(
     keys: new KeyOperations(gate, keyring, rewrap),
     trail: new AuditTrail(gate, rows, audit, keyring.auditKey),
     backups: new StoreBackups(store, rows, gate),
+    plain: new Plain(gate, rows, secrets),
 
     watch: (listener) => bundles.watch(listener),
     close: async () => {

@@ -9,6 +9,7 @@
 //   grants:VM               all that a VM was given            record
 //   holder:SECRET:VM        the same the other way round       record; may be there without the grant, never the reverse
 //   ledger:VM               counters, claim, receipt           record
+//   folder                  the plain folder of the secrets    record; where there is one
 //
 // SECRET and VM are random ids of 128 bits in hex, never used again; NAME is the first 128 bits of HMAC-SHA256 of the
 // name, so that a store tells no names and yet finds one. VERSION is eight hex digits.
