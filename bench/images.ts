@@ -19,6 +19,8 @@ const folder = mkdtempSync("/dev/shm/hatchway-bench.");
 mkdirSync(join(folder, "files"));
 for (let at = 0; at < 1_000; at++) writeFileSync(join(folder, "files", `s${at}`), Buffer.alloc(SIZE, at));
 
+const open = async (): Promise<Uint8Array> => Buffer.alloc(SIZE, 7);
+
 /** Writes an image into memory, all that an encoder needs to be told included. */
 async function encode(Image: typeof ErofsImage | typeof SquashfsImage | typeof IsoImage, count: number): Promise<void> {
   const files = Array.from({ length: count }, (_, at) => {
@@ -27,7 +29,6 @@ async function encode(Image: typeof ErofsImage | typeof SquashfsImage | typeof I
   const image = new Image(imageTree(files, Buffer.alloc(16, 7)));
   const whole = Buffer.alloc(image.size);
   let at = 0;
-  const open = async (): Promise<Uint8Array> => Buffer.alloc(SIZE, 7);
   await image.writeTo(open, async (bytes) => {
     whole.set(bytes, at);
     at += bytes.length;
