@@ -1,8 +1,8 @@
 import { defineConfig, type ViteUserConfig } from "vitest/config";
 import { Counts } from "./test/kit/counts.ts";
 
-// Three projects, by what they need: `unit` needs nothing but Node; `system` starts daemons, sockets and other
-// processes; `vm` boots real virtual machines. `npm run check` runs the first, `scripts/test` runs all.
+// Four projects, by what they need: `unit` needs nothing but Node; `system` starts daemons, sockets and other
+// processes; `fuzz` reads inputs that are nearly right; `vm` boots real virtual machines. `npm run check` runs the first, `scripts/test` runs all.
 const project = (name: string, include: string[], timeout: number) => ({
   test: {
     name,
@@ -23,6 +23,7 @@ const config: ViteUserConfig = defineConfig({
     projects: [
       project("unit", ["{protocol,src,agent}/**/*.test.ts"], 20_000),
       project("system", ["test/system/**/*.test.ts"], 60_000),
+      project("fuzz", ["test/fuzz/**/*.test.ts"], 120_000),
       project("vm", ["test/vm/**/*.test.ts"], 180_000),
     ],
   },

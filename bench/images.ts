@@ -19,7 +19,7 @@ const folder = mkdtempSync("/dev/shm/hatchway-bench.");
 mkdirSync(join(folder, "files"));
 for (let at = 0; at < 1_000; at++) writeFileSync(join(folder, "files", `s${at}`), Buffer.alloc(SIZE, at));
 
-const open = async (): Promise<Uint8Array> => Buffer.alloc(SIZE, 7);
+const openFile = async (): Promise<Uint8Array> => Buffer.alloc(SIZE, 7);
 
 /** Writes an image into memory, all that an encoder needs to be told included. */
 async function encode(Image: typeof ErofsImage | typeof SquashfsImage | typeof IsoImage, count: number): Promise<void> {
@@ -29,7 +29,7 @@ async function encode(Image: typeof ErofsImage | typeof SquashfsImage | typeof I
   const image = new Image(imageTree(files, Buffer.alloc(16, 7)));
   const whole = Buffer.alloc(image.size);
   let at = 0;
-  await image.writeTo(open, async (bytes) => {
+  await image.writeTo(openFile, async (bytes) => {
     whole.set(bytes, at);
     at += bytes.length;
   });

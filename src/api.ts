@@ -215,7 +215,14 @@ export interface StatusBody {
   state: string;
   socket: string;
   started_at: string;
-  store: { kind: string; epoch: string; revision: number };
+  store: {
+    kind: "sqlite" | "directory";
+    epoch: string;
+    revision: number;
+    /** Of `directory`: its absolute path, and what is ignored, refused or too open there; "" is the folder itself. */
+    folder?: string;
+    problems?: { name: string; problem: string }[];
+  };
   /** Whether the keys are sealed; then what is stored is not known. */
   sealed: boolean;
   secrets?: number;
@@ -342,4 +349,10 @@ export interface HostGroupBody {
   ram_bytes: number;
   cpus: number;
   arch: string;
+}
+
+/** `POST /restore` */
+export interface RestoredBody {
+  /** The names of the secrets. */
+  restored: string[];
 }

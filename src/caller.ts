@@ -10,6 +10,8 @@ export type Caller =
   | { kind: "stranger"; address: string }
   /** Code that opened the store itself, in its own process: the embedded mode and the daemon's own work. */
   | { kind: "embedded"; uid: number; purpose: string }
+  /** A file of the folder of plain secrets, at that absolute path, which somebody changed by hand. */
+  | { kind: "folder"; path: string }
   /** The user that runs one VM, on that VM's control socket. */
   | { kind: "runner"; uid: number; vmId: string }
   /** A guest, as the socket proves it; `proven` once its process has shown that it may fetch (claim or root-only device). */
@@ -28,6 +30,8 @@ export function describeCaller(caller: Caller): string {
       return `stranger:${caller.address}`;
     case "embedded":
       return `embedded:uid=${caller.uid},${caller.purpose}`;
+    case "folder":
+      return `file:${caller.path}`;
     case "runner":
       return `runner:uid=${caller.uid},vm=${caller.vmId}`;
     case "vm":

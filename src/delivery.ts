@@ -71,14 +71,14 @@ export class Delivery {
     signal: AbortSignal,
     look: () => Promise<T | undefined>,
   ): Promise<T | undefined> {
-    const deadline = Date.now() + wait;
+    const deadline = performance.now() + wait;
     for (;;) {
       const change = this.#change(vmId, signal);
       try {
         if (this.#closed) throw new HatchwayError("unavailable", "the daemon is stopping");
         const found = await look();
         if (found !== undefined || signal.aborted) return found;
-        const left = deadline - Date.now();
+        const left = deadline - performance.now();
         if (left <= 0 || !(await change.within(left))) return undefined;
       } finally {
         change.forget();

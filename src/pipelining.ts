@@ -7,16 +7,33 @@ import type { Duplex } from "node:stream";
  * something, or ask for something large, would take hundreds of megabytes.
  */
 export class OneAtATime {
-  readonly #busy = new WeakSet<Duplex>();
+  /** By connection, the answer that is due, or that is to be given next. */
+  readonly #due = new WeakMap<Duplex, ServerResponse>();
+  /** Connections with a request that waits for the answer before its own to be out. */
+  readonly #waiting = new WeakSet<Duplex>();
 
-  /** Whether the request may be served. One that comes before the last was answered ends its connection. */
-  admits({ socket }: IncomingMessage, response: ServerResponse): boolean {
-    if (this.#busy.has(socket)) {
+  /**
+   * Calls `serve` when it is the request's turn. One that comes before the last was answered ends its connection; but a
+   * quick client has the last bytes of a large answer, and asks again, before Node has told that they are out.
+   */
+  admit({ socket }: IncomingMessage, response: ServerResponse, serve: () => void): void {
+    const due = this.#due.get(socket);
+    if (due && (!due.writableEnded || this.#waiting.has(socket))) {
       socket.destroy();
-      return false;
+      return;
     }
-    this.#busy.add(socket);
-    response.once("close", () => this.#busy.delete(socket));
-    return true;
+    this.#due.set(socket, response);
+    response.once("close", () => {
+      if (this.#due.get(socket) === response) this.#due.delete(socket);
+    });
+    if (!due) {
+      serve();
+      return;
+    }
+    this.#waiting.add(socket);
+    due.once("close", () => {
+      this.#waiting.delete(socket);
+      if (!socket.destroyed) serve();
+    });
   }
 }

@@ -20,8 +20,29 @@ export interface RoleGrant extends Scope {
   holder: Holder;
 }
 
-/** What can be asked about beforehand, of a secret, of a VM, or of both. */
-export const VERBS = ["create", "read", "update", "remove", "start", "stop", "attach", "detach"] as const;
+/** What can be asked about beforehand: of a secret, of a VM, of both, or of the daemon where it is of neither. */
+export const VERBS = [
+  "create",
+  "read",
+  "update",
+  "rollback",
+  "rename",
+  "remove",
+  "start",
+  "stop",
+  "export",
+  "attach",
+  "detach",
+  "unpin",
+  "logs",
+  "audit",
+  "rotate",
+  "rewrap",
+  "retire",
+  "seal",
+  "unseal",
+  "backup",
+] as const;
 export type Verb = (typeof VERBS)[number];
 
 export interface Verdict {

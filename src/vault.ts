@@ -1,8 +1,10 @@
 import type { AboutChange } from "#about";
+import type { Backups } from "#backup";
 import type { Bundle } from "#bundle";
 import type { Caller } from "#caller";
 import type { Grant, GrantRequest } from "#grant";
 import type { Keys } from "#keys";
+import type { PlainSide } from "#mirror";
 import type { Scope, Verb, Verdict } from "#role";
 import type { DeliveryChange, Secret, SecretVersion } from "#secret";
 import type { Trail } from "#trail";
@@ -85,6 +87,10 @@ export interface Vault {
   readonly keys: Keys;
   /** The audit trail, to be read. */
   readonly trail: Trail;
+  /** Backups of secrets and VMs. */
+  readonly backups: Backups;
+  /** For the keeper of a plain folder of secrets. */
+  readonly plain: PlainSide;
 
   /** Calls `listener` when what a VM is to have may have changed; undefined: any VM. The returned function ends it. */
   watch(listener: (vmId: string | undefined) => void): () => void;

@@ -11,6 +11,7 @@ import type {
   KeysBody,
   UnsealedBody,
   NodeBody,
+  RestoredBody,
   RewrapBody,
   SecretBody,
   SecretRemoved,
@@ -22,6 +23,7 @@ import type {
   WayBody,
   WhoamiBody,
 } from "#api";
+import type { BackupContents } from "#backup";
 import { ROLES } from "#role";
 
 /** As zod reads a type: an optional member may also be there and undefined. */
@@ -208,6 +210,17 @@ export const keyBackup: Answer<KeyBackupBody> = z
   .strictObject({ age: z.string().openapi({ description: "an age file, in base64" }) })
   .openapi("KeyBackup");
 
+export const backup: Answer<BackupContents> = z
+  .strictObject({
+    store: z.strictObject({ epoch: z.string(), revision: count }),
+    secrets: z.array(z.strictObject({ name: z.string(), versions: count, bytes: count })),
+    vms: z.array(z.string()),
+    bytes: count.openapi({ description: "of all values" }),
+  })
+  .openapi("Backup");
+
+export const restored: Answer<RestoredBody> = z.strictObject({ restored: z.array(z.string()) }).openapi("Restored");
+
 const lineAt = z.strictObject({ seq: count, time });
 
 export const trail: Answer<TrailBody> = z
@@ -233,7 +246,13 @@ export const status: Answer<StatusBody> = z
     state: z.string(),
     socket: z.string(),
     started_at: time,
-    store: z.strictObject({ kind: z.string(), epoch: z.string(), revision: count }),
+    store: z.strictObject({
+      kind: z.enum(["sqlite", "directory"]),
+      epoch: z.string(),
+      revision: count,
+      folder: z.string().optional(),
+      problems: z.array(z.strictObject({ name: z.string(), problem: z.string() })).optional(),
+    }),
     sealed: z.boolean().openapi({ description: "whether the keys are; then what is stored is not known" }),
     secrets: count.optional(),
     vms: z

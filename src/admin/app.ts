@@ -3,6 +3,7 @@ import { showCan, showWhoami } from "#admin/access";
 import { descriptions } from "#admin/descriptions";
 import { describeApi } from "#admin/openapi";
 import { exportAudit, tailAudit, verifyAudit } from "#admin/audit";
+import { makeBackup, restoreSecrets, showBackup } from "#admin/backup";
 import { buildImage } from "#admin/images";
 import {
   addWay,
@@ -20,6 +21,7 @@ import {
 import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
 import {
   attachment,
+  backupQuery,
   canQuery,
   graceQuery,
   imageRequest,
@@ -120,6 +122,10 @@ const table: readonly Route<AdminParts>[] = [
   route("POST", "/keys/seal", {}, sealKeys),
   route("POST", "/keys/unseal", { query: unsealQuery, value: "body" }, unsealKeys),
   route("POST", "/keys/backup", { json: keyBackup }, backupKeys),
+
+  route("GET", "/backup", { query: backupQuery }, showBackup),
+  route("POST", "/backup", { query: backupQuery, value: "body" }, makeBackup),
+  route("POST", "/restore", { value: "chunks" }, restoreSecrets),
 
   route("GET", "/audit", { query: logQuery }, tailAudit),
   route("GET", "/audit/export", { query: trailQuery }, exportAudit),

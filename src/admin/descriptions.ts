@@ -2,6 +2,7 @@
 // daemon from starting.
 import { z } from "@hono/zod-openapi";
 import {
+  backup,
   can,
   grant,
   hostGroup,
@@ -11,6 +12,7 @@ import {
   names,
   node,
   nodeRemoved,
+  restored,
   rewrap,
   rootWay,
   secret,
@@ -98,6 +100,15 @@ export const descriptions: Readonly<Record<string, Description>> = {
   "POST /keys/seal": says("Wipe every key: nothing can be read until they are opened", 204, undefined),
   "POST /keys/unseal": says("Open the keys again; the body is what opens them", 200, unsealed, "wrong-key", "conflict"),
   "POST /keys/backup": says("All that opens the store, sealed to an age recipient", 200, keyBackup),
+
+  "GET /backup": says("What a backup would have", 200, backup, "not-found"),
+  "POST /backup": says(
+    "A backup as an age file; the body is its passphrase, if no recipients",
+    200,
+    "bytes",
+    "not-found",
+  ),
+  "POST /restore": says("Take in the secrets of an unsealed backup: all or none", 200, restored, "exists", "corrupt"),
 
   "GET /audit": says("The last lines of the audit trail, as JSON lines", 200, "text"),
   "GET /audit/export": says("The lines of the audit trail that fit, oldest first", 200, "text"),

@@ -31,7 +31,9 @@ export function describeApi<Parts>(
     if (!description) throw new HatchwayError("internal", `the route ${method} ${path} is not described`);
     const parts = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => [name, z.string()] as const);
     const content =
-      takes.value === "body" ? BYTES : takes.json && { "application/json": { schema: takes.json.schema } };
+      takes.value === "body" || takes.value === "chunks"
+        ? BYTES
+        : takes.json && { "application/json": { schema: takes.json.schema } };
     const [, tag = ""] = path.split("/");
     api.openAPIRegistry.registerPath({
       method: method.toLowerCase() as Lowercase<typeof method>,
@@ -68,13 +70,14 @@ function operationId(method: string, path: string): string {
 
 type Responses = Record<string, { description: string; content?: Record<string, { schema: z.ZodType }> }>;
 
+function contentOf(answer: NonNullable<Description["answer"]>): Record<string, { schema: z.ZodType }> {
+  if (answer === "text") return { "text/plain": { schema: z.string() } };
+  if (answer === "bytes") return BYTES;
+  return { "application/json": { schema: answer } };
+}
+
 function responsesOf({ status, also, answer, refusals }: Description): Responses {
-  const body =
-    answer === "text"
-      ? { content: { "text/plain": { schema: z.string() } } }
-      : answer === "bytes"
-        ? { content: BYTES }
-        : answer && { content: { "application/json": { schema: answer } } };
+  const body = answer && { content: contentOf(answer) };
   const responses: Responses = { [status]: { description: status === 201 ? "created" : "done", ...body } };
   if (also !== undefined) responses[also] = { description: "created", ...body };
   for (const [code, codes] of Map.groupBy([...ALWAYS, ...refusals], (one) => httpStatus[one])) {

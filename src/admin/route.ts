@@ -5,6 +5,7 @@ import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { OpenAPIHono, type z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { readBody } from "#admin/body";
+import { chunksOf } from "#admin/chunks";
 import { quoted, readJson } from "#admin/json-value";
 import { refuse, type Refusal } from "#admin/refusal";
 import { read, type Form } from "#admin/schemas";
@@ -23,6 +24,8 @@ export interface Ask<Query, Json> {
   json: Json;
   /** The value that the request brings, wiped when the action is done. */
   value: Buffer | undefined;
+  /** The body as it comes, of a route that takes "chunks". */
+  chunks: () => AsyncIterable<Buffer>;
   headers: IncomingHttpHeaders;
   /** For an answer that is written as bytes. */
   outgoing: ServerResponse;
@@ -45,8 +48,8 @@ export const nothing: Answer = { status: 204 };
 export interface Takes<Query, Json> {
   query?: z.ZodType<Query>;
   json?: Form<Json>;
-  /** Where a value comes: as the member `data` of the JSON, or as the body itself. */
-  value?: "data" | "body";
+  /** Where a value comes: as the member `data` of the JSON, as the body itself, or as a body of any length. */
+  value?: "data" | "body" | "chunks";
 }
 
 export interface Route<Parts> {
@@ -133,6 +136,7 @@ async function perform<Parts>(
     query,
     json: input.json,
     value: input.value,
+    chunks: () => chunksOf(incoming),
     headers: incoming.headers,
     outgoing,
     signal: gone.signal,

@@ -332,6 +332,17 @@ export const keyBackup: Form<{ recipient: string }> = form(
   z.strictObject({ recipient: z.string("is not a string").max(2_048, "has more than 2048 characters") }),
 );
 
+export interface BackupQuery {
+  secrets?: string[] | undefined;
+  recipients?: string[] | undefined;
+}
+const parts = (text: string): string[] => text.split(",");
+/** The query of `/backup`; both are lists with commas. */
+export const backupQuery: z.ZodType<BackupQuery> = z.strictObject({
+  secrets: z.string().transform(parts).pipe(z.array(secretName).max(100, "has more than 100 names")).optional(),
+  recipients: z.string().transform(parts).pipe(z.array(z.string()).max(20, "has more than 20 recipients")).optional(),
+});
+
 /** `POST /vms/NAME/image` */
 export const imageRequest: Form<Said<ImageRequest> & Pick<ImageRequest, "format">> = form(
   z.strictObject({

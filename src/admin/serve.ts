@@ -58,9 +58,9 @@ export function serveNetwork(api: Api, door: Door, tls: TlsOptions | undefined, 
 function listener(api: Api, door: Door, report: Report): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
   const oneAtATime = new OneAtATime();
   const serve = async (incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
-    if (!oneAtATime.admits(incoming, outgoing)) return;
     let caller: Caller;
     try {
+      checkHost(incoming);
       incoming.url = readTarget(incoming.url ?? "");
       const said = door(incoming);
       caller = said instanceof Promise ? await said : said;
@@ -74,7 +74,13 @@ function listener(api: Api, door: Door, report: Report): (incoming: IncomingMess
       outgoing,
     );
   };
-  return (incoming, outgoing) => void serve(incoming, outgoing);
+  return (incoming, outgoing) => oneAtATime.admit(incoming, outgoing, () => void serve(incoming, outgoing));
+}
+
+/** More than one Host is refused (RFC 9112, section 3.2); Node takes the first. */
+function checkHost({ rawHeaders }: IncomingMessage): void {
+  const hosts = rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === "host");
+  if (hosts.length > 1) throw new HatchwayError("invalid", "the header Host is there twice");
 }
 
 /** Calls `make` now; its result, or what it threw, is what the function gives. */

@@ -9,12 +9,19 @@ import { formatTable } from "./table.ts";
 
 export function addAccessCommands(run: Run, program: Command): void {
   leaf(run, program, "whoami", "show who you are to the daemon, and your roles", (command) => command, whoami);
-  leaf(run, program, "can <verb> <thing...>", "ask whether you may do something (exit code 5: no)", defineCan, can);
+  leaf(run, program, "can <verb> [thing...]", "ask whether you may do something (exit code 5: no)", defineCan, can);
 }
 
 function defineCan(command: Command): Command {
-  const help = examples("hatchway can update secret/db-password", "hatchway can attach secret/db-password vm/web-1");
-  return command.addHelpText("after", `\nVerbs: ${VERBS.join(", ")}.\n${help}`);
+  const help = examples(
+    "hatchway can update secret/db-password",
+    "hatchway can attach secret/db-password vm/web-1",
+    "hatchway can seal",
+  );
+  return command.addHelpText(
+    "after",
+    `\nThings: secret/NAME, vm/NAME, both, or none: the daemon.\nVerbs: ${VERBS.join(", ")}.\n${help}`,
+  );
 }
 
 async function whoami(session: Session): Promise<undefined> {

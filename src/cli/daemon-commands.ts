@@ -91,9 +91,9 @@ async function stopDaemon(session: Session): Promise<undefined> {
   } catch (cause) {
     throw new HatchwayError("forbidden", `the daemon (pid ${pid}) belongs to another user`, { cause });
   }
-  const deadline = Date.now() + STOP_LIMIT;
+  const deadline = performance.now() + STOP_LIMIT;
   while (isAlive(pid)) {
-    if (Date.now() > deadline) {
+    if (performance.now() > deadline) {
       throw new HatchwayError("timeout", `the daemon (pid ${pid}) still runs after ${STOP_LIMIT / 1000} s`);
     }
     await sleep(20);
@@ -124,11 +124,16 @@ async function showStatus(session: Session): Promise<undefined> {
       ["socket", status.socket],
       ["state", status.state],
       ["store", `${status.store.kind}, revision ${status.store.revision}, epoch ${status.store.epoch}`],
+      ...(status.store.folder === undefined ? [] : [["folder", status.store.folder] as const]),
       ...(status.sealed
         ? [["keys", "sealed: open them with: hatchway key unseal"] as const]
         : [["secrets", String(status.secrets)] as const, ["vms", describeVms(status.vms)] as const]),
     ]),
   );
+  if (session.json) return;
+  for (const { name, problem } of status.store.problems ?? []) {
+    session.warn(`"${name === "" ? status.store.folder : name}" ${problem}`);
+  }
 }
 
 function upTime(status: StatusBody): string {

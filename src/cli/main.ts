@@ -63,7 +63,7 @@ function usageError(error: CommanderError, words: readonly string[]): HatchwayEr
   return new HatchwayError("invalid", message, { hint: likely === undefined ? otherwise : `did you mean ${likely}` });
 }
 
-const GROUPS = new Set(["secret", "vm", "audit", "key", "pki"]);
+const GROUPS = new Set(["secret", "vm", "audit", "key", "store", "pki"]);
 
 /** Names the help of the command that was meant, as far as its words go. */
 function helpHint(words: readonly string[]): string {

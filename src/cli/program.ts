@@ -4,6 +4,7 @@ import { exitCode } from "#error";
 import { VERSION } from "#version";
 import { addAccessCommands } from "./access-commands.ts";
 import { withGlobalFlags, type Run } from "./command.ts";
+import { addBackupCommands } from "./backup-commands.ts";
 import { addAuditCommands } from "./audit-commands.ts";
 import { addCompletionCommand } from "./completion-commands.ts";
 import { addDaemonCommands, type Serve } from "./daemon-commands.ts";
@@ -12,6 +13,7 @@ import { addSecretCommands } from "./secret-commands.ts";
 import { addKeyCommands } from "./key-commands.ts";
 import { addPkiCommands } from "./pki-commands.ts";
 import type { LoadOffline } from "./offline.ts";
+import { addStoreCommands } from "./store-commands.ts";
 import { makeStyle } from "./style.ts";
 import { addVmCommands } from "./vm-commands.ts";
 
@@ -44,6 +46,8 @@ export function makeProgram(run: Run, serve: Serve, offline: LoadOffline): Comma
   program.commandsGroup("The daemon:");
   addDaemonCommands(run, program, serve);
   addKeyCommands(run, program, offline);
+  addBackupCommands(run, program, offline);
+  addStoreCommands(run, program, offline);
   addAuditCommands(run, program, offline);
   const groups = program.commands.map((command) => command.name());
   program.commandsGroup("Help:");

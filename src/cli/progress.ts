@@ -12,10 +12,10 @@ export async function withProgress<Result>(
 ): Promise<Result> {
   const { stderr, env } = session.terminal;
   if (stderr.isTTY !== true || session.json || env["TERM"] === "dumb") return work;
-  const begun = Date.now();
+  const begun = performance.now();
   let shown = false;
   const show = (): void => {
-    const line = `${text()} (${Math.floor((Date.now() - begun) / 1000)} s)`;
+    const line = `${text()} (${Math.floor((performance.now() - begun) / 1000)} s)`;
     stderr.write(CLEAR_LINE + line.slice(0, (stderr.columns ?? 80) - 1));
     shown = true;
   };

@@ -1,6 +1,9 @@
 import { spawn } from "node:child_process";
 import { HatchwayError } from "#error";
 
+const NO_TPM =
+  "see whether there is a TPM2 with: systemd-creds has-tpm2; without one: --with-key host, or another kind of way";
+
 /** Has systemd-creds(1) seal `key` for this host, into `file`. The key goes through a pipe. */
 export async function sealCredential(name: string, key: Buffer, file: string, withKey?: string): Promise<void> {
   const choice = withKey === undefined ? [] : [`--with-key=${withKey}`];
@@ -27,5 +30,8 @@ export async function sealCredential(name: string, key: Buffer, file: string, wi
     });
   }
   if (code === 0) return;
-  throw new HatchwayError("unsupported", `systemd-creds refused: ${words.trim().split("\n").at(-1) ?? "no reason"}`);
+  const reason = words.trim().split("\n").at(-1) ?? "no reason";
+  throw new HatchwayError("unsupported", `systemd-creds refused: ${reason}`, {
+    ...(withKey?.includes("tpm2") === true && { hint: NO_TPM }),
+  });
 }

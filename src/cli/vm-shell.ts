@@ -1,5 +1,7 @@
 // vm shell: a command in the project's minimal guest.
 import type { Writable } from "node:stream";
+import type { Socket } from "node:net";
+import type { VmBody } from "#api";
 import { runInGuest } from "#client/guest-shell";
 import { HatchwayError } from "#error";
 import { stripControl } from "#printable";
@@ -28,18 +30,37 @@ export async function shellVm(
     throw new HatchwayError("unavailable", `vm "${name}" has no shell port: ${why}`);
   }
   const { stdout } = session.terminal;
+  const checkPeer = await peerCheck(vm);
   if (session.json) {
-    const { code, output } = await runInGuest(vm.shell_socket, argv, { timeoutMs });
+    const { code, output } = await runInGuest(vm.shell_socket, argv, { timeoutMs, checkPeer });
     session.printJson({ code, output: output.toString("utf8") });
     return code;
   }
   if (stdout.isTTY !== true) {
-    return (await runInGuest(vm.shell_socket, argv, { timeoutMs, onOutput: (chunk) => void stdout.write(chunk) })).code;
+    const onOutput = (chunk: Buffer): void => void stdout.write(chunk);
+    return (await runInGuest(vm.shell_socket, argv, { timeoutMs, checkPeer, onOutput })).code;
   }
   const lines = new PrintableLines(stdout);
-  const { code } = await runInGuest(vm.shell_socket, argv, { timeoutMs, onOutput: (chunk) => lines.push(chunk) });
+  const onOutput = (chunk: Buffer): void => lines.push(chunk);
+  const { code } = await runInGuest(vm.shell_socket, argv, { timeoutMs, checkPeer, onOutput });
   lines.end();
   return code;
+}
+
+/** The socket is in a folder of the VM's runner, who could put another in its place: it must be the VM's own process. */
+async function peerCheck({ name, pid, runner }: VmBody): Promise<(socket: Socket) => void> {
+  // Loaded here, since it brings native code that no other command needs.
+  const { descriptorOf, peerCredentials } = await import("#host/peer");
+  return (socket) => {
+    const peer = peerCredentials(descriptorOf(socket));
+    if (peer.pid === pid && peer.uid === runner.uid) return;
+    const found = `pid ${peer.pid} of uid ${peer.uid}`;
+    throw new HatchwayError(
+      "forbidden",
+      `the shell port of vm "${name}" is that of ${found}: it should be of pid ${pid}, uid ${runner.uid}`,
+      { hint: "nothing was sent; its runner put another socket there" },
+    );
+  };
 }
 
 /** Passes on whole lines, so that neither a character nor an escape sequence is cut in two. */

@@ -9,6 +9,7 @@ import type {
   ImageRequest,
   KeyBackupBody,
   KeysBody,
+  RestoredBody,
   RewrapBody,
   SecretBody,
   SecretRemoved,
@@ -25,12 +26,24 @@ import type {
   WayQuery,
   WhoamiBody,
 } from "#api";
-import { HatchwayError } from "#error";
+import type { BackupContents, BackupReaders } from "#backup";
 import type { Request } from "./request.ts";
 import type { Verb } from "#role";
-import { Transport } from "./transport.ts";
+import {
+  backupQuery,
+  formatTimeout,
+  jsonBody,
+  metadataQuery,
+  parse,
+  patience,
+  query,
+  secretPath,
+  vmPath,
+  waitQuery,
+  wayPath,
+} from "./requests.ts";
+import { bodyOf, Transport } from "./transport.ts";
 import { parseTarget, type CredentialFiles } from "./uri.ts";
-import { secretNameProblem, vmNameProblem } from "#protocol/names";
 
 /** How long the daemon shall wait before it answers, and for what. */
 export interface Wait {
@@ -107,6 +120,13 @@ export interface Client {
   /** An age file with all that opens the store. */
   backupKeys(recipient: string): Promise<Buffer>;
 
+  /** What a backup would have. */
+  backupContents(only?: readonly string[]): Promise<BackupContents>;
+  /** A backup, an age file in pieces; `size` is told before the first. A passphrase stays the caller's to wipe. */
+  backup(readers: BackupReaders, only?: readonly string[], size?: (size: number) => void): AsyncIterable<Buffer>;
+  /** Takes in the secrets of an unsealed backup, all or none; answers their names. */
+  restore(backup: AsyncIterable<Buffer>): Promise<RestoredBody>;
+
   /** What a VM has, as an image, in pieces that are wiped after each call of `take`. */
   buildImage(vm: string, request: ImageRequest, take: (piece: Buffer) => void): Promise<void>;
 
@@ -141,9 +161,6 @@ export function connect(uri?: string, env: NodeJS.ProcessEnv = process.env, file
   const target = parseTarget(uri ?? env["HATCHWAY_URI"], env, process.getuid?.() ?? 0, files);
   return new HttpClient(new Transport(target), target.kind === "socket");
 }
-
-/** Milliseconds that the daemon gets on top of those that it was asked to wait. */
-const SLACK = 30_000;
 
 class HttpClient implements Client {
   readonly isLocal: boolean;
@@ -314,6 +331,32 @@ class HttpClient implements Client {
     return Buffer.from(age, "base64");
   }
 
+  backupContents(only?: readonly string[]): Promise<BackupContents> {
+    return this.#json({ method: "GET", path: `/backup${query(backupQuery(only))}` });
+  }
+
+  async *backup(
+    readers: BackupReaders,
+    only?: readonly string[],
+    size?: (size: number) => void,
+  ): AsyncGenerator<Buffer> {
+    const parameters = backupQuery(only);
+    if ("recipients" in readers) parameters["recipients"] = readers.recipients.join(",");
+    const response = await this.#transport.open({
+      method: "POST",
+      path: `/backup${query(parameters)}`,
+      headers: { "content-type": "application/octet-stream" },
+      ...("passphrase" in readers && { body: readers.passphrase }),
+    });
+    size?.(Number(response.headers["content-length"]));
+    yield* bodyOf(response);
+  }
+
+  restore(backup: AsyncIterable<Buffer>): Promise<RestoredBody> {
+    const headers = { "content-type": "application/octet-stream" };
+    return this.#json({ method: "POST", path: "/restore", headers, chunks: backup });
+  }
+
   async buildImage(vm: string, request: ImageRequest, take: (piece: Buffer) => void): Promise<void> {
     await this.#transport.take({ method: "POST", path: `${vmPath(vm)}/image`, ...jsonBody(request) }, take);
   }
@@ -363,71 +406,5 @@ class HttpClient implements Client {
     const parameters: Record<string, string> = { lines: String(lines), ...(follow ? { follow: "true" } : {}) };
     const request: Request = { method: "GET", path: path + query(parameters), ...(follow ? { patience: 0 } : {}) };
     for await (const chunk of await this.#transport.open(request)) yield chunk as Buffer;
-  }
-}
-
-function secretPath(name: string): string {
-  const problem = secretNameProblem(name);
-  if (problem !== undefined) throw new HatchwayError("invalid", `"${name}" ${problem}`);
-  return `/secrets/${name}`;
-}
-
-function vmPath(name: string): string {
-  const problem = vmNameProblem(name);
-  if (problem !== undefined) throw new HatchwayError("invalid", `"${name}" ${problem}`);
-  return `/vms/${name}`;
-}
-
-function wayPath(name: string): string {
-  if (!/^[a-z0-9][a-z0-9-]{0,31}$/.test(name)) {
-    throw new HatchwayError("invalid", `"${name}" is not a way's name: 1 to 32 of a-z 0-9 -, no - first`);
-  }
-  return `/keys/ways/${name}`;
-}
-
-function query(parameters: Record<string, string>): string {
-  const text = new URLSearchParams(parameters).toString();
-  return text === "" ? "" : `?${text}`;
-}
-
-function waitQuery(wait: Wait | undefined): Record<string, string> {
-  return wait === undefined ? {} : { wait: wait.until, timeout: formatTimeout(wait.timeout) };
-}
-
-function formatTimeout(milliseconds: number): string {
-  return milliseconds % 1000 === 0 ? `${milliseconds / 1000}s` : `${milliseconds}ms`;
-}
-
-function patience(waited: number | undefined): { patience?: number } {
-  return waited === undefined ? {} : { patience: waited + SLACK };
-}
-
-/** As query parameters, in which nothing can be taken away. */
-function metadataQuery(metadata: MetadataBody): Record<string, string> {
-  const parameters: Record<string, string> = {};
-  for (const [key, value] of Object.entries(metadata) as [string, unknown][]) {
-    if (value === undefined) continue;
-    if (value === null) {
-      throw new HatchwayError("invalid", `${key} cannot be taken away together with a new value`, {
-        hint: "do it in two steps",
-      });
-    }
-    parameters[key] = typeof value === "object" ? JSON.stringify(value) : `${value as string | number | boolean}`;
-  }
-  return parameters;
-}
-
-function jsonBody(body: unknown): { headers: Record<string, string>; body: Buffer } {
-  return { headers: { "content-type": "application/json" }, body: Buffer.from(JSON.stringify(body)) };
-}
-
-function parse(bytes: Buffer): unknown {
-  try {
-    return JSON.parse(bytes.toString("utf8"));
-  } catch (cause) {
-    throw new HatchwayError("unavailable", "the daemon's answer is not JSON", {
-      hint: "is another program listening on that socket?",
-      cause,
-    });
   }
 }

@@ -1,5 +1,11 @@
-import { test } from "vitest";
-import { Answer, quote } from "./guest-shell.ts";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { onTestFinished, test } from "vitest";
+import { HatchwayError } from "#error";
+import { Answer, quote, runInGuest } from "./guest-shell.ts";
 
 const token = "0123456789abcdef0123456789abcdef";
 
@@ -26,6 +32,30 @@ test("an answer that is not whole has no status", ({ expect }) => {
   for (const size of [text.length, 1]) expect(answerOf(text, size)).toEqual({ code: undefined, output: "out" });
   expect(answerOf("noise", 1)).toEqual({ code: undefined, output: "" });
 });
+
+test("sends nothing to who is not the VM", async ({ expect }) => {
+  const folder = await mkdtemp(join(tmpdir(), "hatchway-shell-"));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  const path = join(folder, "shell.sock");
+  const server = createServer().listen(path);
+  onTestFinished(() => void server.close());
+  let received = 0;
+  const gone = new Promise<void>((resolve) => {
+    server.once("connection", (socket) => {
+      socket.on("data", (bytes) => (received += bytes.length));
+      socket.once("close", () => resolve());
+    });
+  });
+  await once(server, "listening");
+  const shell = runInGuest(path, ["echo", "secret words"], { timeoutMs: 10_000, checkPeer });
+  await expect(shell).rejects.toMatchObject({ code: "forbidden" });
+  await gone;
+  expect(received).toBe(0);
+});
+
+function checkPeer(): void {
+  throw new HatchwayError("forbidden", "another process");
+}
 
 test("a quoted word is one word", ({ expect }) => {
   expect(quote("it's $HOME")).toBe(`'it'\\''s $HOME'`);

@@ -10,7 +10,7 @@
 
 import { randomBytes } from "node:crypto";
 import { connect, type Socket } from "node:net";
-import { HatchwayError } from "#error";
+import { HatchwayError, toHatchwayError } from "#error";
 
 /** The guest's shell reads the line byte by byte. */
 const maximumCommand = 32 * 1024;
@@ -20,6 +20,8 @@ const maximumOutput = 64 * 1024 * 1024;
 export interface ShellOptions {
   /** For the whole of it, the guest's boot included if it is still booting. */
   timeoutMs: number;
+  /** Called once connected, before a byte is sent: throws HatchwayError unless the other end is the VM's. */
+  checkPeer?: (socket: Socket) => void;
   /** Called with output as it comes; `output` of the result is then empty. */
   onOutput?: (chunk: Buffer) => void;
 }
@@ -69,10 +71,17 @@ export function runInGuest(socketPath: string, argv: string[], options: ShellOpt
         refuse(new HatchwayError("too-large", `"${argv[0]}" wrote over ${maximumOutput} bytes`));
     });
     const ask = (): void => {
-      if (!answer.started) socket.write(`\n${token} ${command}\n`);
+      if (!answer.started && !socket.connecting) socket.write(`\n${token} ${command}\n`);
     };
     const repeat = setInterval(ask, repeatMs);
-    socket.on("connect", ask);
+    socket.on("connect", () => {
+      try {
+        options.checkPeer?.(socket);
+        ask();
+      } catch (thrown) {
+        refuse(toHatchwayError(thrown));
+      }
+    });
     socket.on("data", (chunk) => {
       const code = answer.push(chunk);
       if (code === undefined) return;

@@ -2,7 +2,7 @@
 import type { ClientRequest, IncomingMessage, RequestOptions } from "node:http";
 import { HatchwayError } from "#error";
 import { readPrivateFile } from "#host/files";
-import { DEFAULT_PATIENCE, type Request } from "./request.ts";
+import { DEFAULT_PATIENCE, sendBody, type Request } from "./request.ts";
 import type { CredentialFiles, NetworkTarget } from "./uri.ts";
 
 /** The answer of the daemon at `target`. Throws "unavailable" where none answers. */
@@ -26,9 +26,9 @@ export async function networkExchange(target: NetworkTarget, request: Request): 
   return new Promise((resolve, reject) => {
     outgoing.on("response", resolve);
     outgoing.on("error", (error: NodeJS.ErrnoException) => {
-      reject(error instanceof HatchwayError ? error : connectionError(target, error));
+      reject(error.name === "HatchwayError" ? error : connectionError(target, error));
     });
-    outgoing.end(request.body);
+    sendBody(outgoing, request);
   });
 }
 

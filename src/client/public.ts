@@ -6,6 +6,7 @@ import type { CredentialFiles } from "./uri.ts";
 export type { Client, LogRequest, MetadataBody, Wait } from "./client.ts";
 export type { CredentialFiles } from "./uri.ts";
 export type { Verb } from "#role";
+export type { BackupContents, BackupReaders } from "#backup";
 export type {
   AboutBody,
   AttachRequest,
@@ -17,6 +18,7 @@ export type {
   ImageRequest,
   KeysBody,
   LaunchBody,
+  RestoredBody,
   RewrapBody,
   SecretBody,
   SecretRemoved,

@@ -2,7 +2,7 @@
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import { HatchwayError, httpStatus, type ErrorCode } from "#error";
 import type { EmbeddedStore } from "./embedded.ts";
-import { DEFAULT_PATIENCE, type Request } from "./request.ts";
+import { DEFAULT_PATIENCE, sendBody, type Request } from "./request.ts";
 import type { Target } from "./uri.ts";
 
 export interface Answer {
@@ -106,12 +106,12 @@ function exchange(socketPath: string, request: Request): Promise<IncomingMessage
   return new Promise((resolve, reject) => {
     outgoing.on("response", resolve);
     outgoing.on("error", (error: NodeJS.ErrnoException) => {
-      if (error instanceof HatchwayError) reject(error);
+      if (error.name === "HatchwayError") reject(error);
       else if (error.syscall === "connect" && (error.code === "ENOENT" || error.code === "ECONNREFUSED")) {
         resolve(undefined);
       } else reject(connectionError(socketPath, error));
     });
-    outgoing.end(request.body);
+    sendBody(outgoing, request);
   });
 }
 
@@ -133,13 +133,18 @@ function brokenOff(cause: unknown): HatchwayError {
 
 async function readBody(response: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
+  for await (const chunk of bodyOf(response)) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+
+/** The answer's body in pieces. Throws "unavailable" where it breaks off. */
+export async function* bodyOf(response: IncomingMessage): AsyncGenerator<Buffer> {
   try {
-    for await (const chunk of response) chunks.push(chunk as Buffer);
+    for await (const chunk of response) yield chunk as Buffer;
   } catch (cause) {
     if (cause instanceof HatchwayError) throw cause;
     throw brokenOff(cause);
   }
-  return Buffer.concat(chunks);
 }
 
 /** What the daemon said; where it said nothing that can be read, what its status means. */

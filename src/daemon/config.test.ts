@@ -25,11 +25,17 @@ test.for([
 
 test.for([
   ["audit: sync", 'line 1: audit is "written" or "durable"'],
+  ["store: etcd", 'line 1: store is "sqlite" or "directory"'],
+  ["secrets-folder: /s/.secrets", "line 1: secrets-folder is for store: directory"],
+  ["store: directory\nsecrets-folder: .secrets", 'line 2: secrets-folder ".secrets" is not an absolute path'],
   ["attach: ALL", 'line 1: attach is "defaults" or "all"'],
   ["attach: true", 'line 1: attach is "defaults" or "all"'],
   ["attach: [all]", 'line 1: attach is "defaults" or "all"'],
   ["attach:", 'line 1: attach is "defaults" or "all"'],
-  ["# one\n\natach: all", 'line 3: unknown key "atach"; known: attach, audit, hostgroups, listen, tokens, roles'],
+  [
+    "# one\n\natach: all",
+    'line 3: unknown key "atach"; known: store, secrets-folder, attach, audit, hostgroups, listen, tokens, roles',
+  ],
   ["attach: all\nattach: defaults", "line 2: duplicate key"],
   ["- attach", "line 1: not a mapping of keys to values"],
   ["attach", "line 1: not a mapping of keys to values"],
@@ -57,6 +63,16 @@ test.for([
   }
   expect(thrown).toBeInstanceOf(HatchwayError);
   expect(thrown).toMatchObject({ code: "invalid", message: expect.stringContaining(`"c.yaml", ${problem}`) as string });
+});
+
+test("an unknown key comes with the one that was likely meant", ({ expect }) => {
+  for (const [text, hint] of [
+    ["atach: all", "did you mean attach"],
+    ["hostgroups: {vm: {memory: 64}}", "did you mean memory_mib"],
+    ["store: x", undefined],
+  ] as const) {
+    expect(() => parseConfig("c.yaml", text), text).toThrow(expect.objectContaining({ hint }));
+  }
 });
 
 test("a file that is not there means the defaults; one that cannot be read is refused", async ({ expect }) => {

@@ -1,6 +1,6 @@
 import { constants } from "node:fs";
 import { open, stat, type FileHandle } from "node:fs/promises";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import type { TokenFile } from "#admin/tokens";
 import { pathProblem, readListen, readRole, readToken } from "#daemon/access-config";
 import type { ListenAddress } from "#daemon/listen";
@@ -9,11 +9,14 @@ import { HatchwayError } from "#error";
 import { isErrno, ownUid } from "#host/files";
 import type { HostGroup } from "#hostgroup";
 import { userNameProblem, vmNameProblem } from "#protocol/names";
+import type { Places } from "#places";
 import type { RoleGrant } from "#role";
 import { DEFAULT_MACHINE } from "#vm";
 
 /** The host's settings: `config.yaml`. */
 export interface Config {
+  /** Where the newest versions lie: `folder` is absolute, and absent where the state's own is meant. */
+  store: { kind: "sqlite" } | { kind: "directory"; folder?: string };
   /** What a VM gets whose request has no list of secrets: nothing but the defaults, or all, as Slicer does. */
   attach: "defaults" | "all";
   /** Whether a line of the audit that says a value leaves is on disk before it does, or written only. */
@@ -25,6 +28,11 @@ export interface Config {
   tokens: TokenFile[];
   /** Who may do what; undefined: whoever gets in may do all. */
   roles?: RoleGrant[];
+}
+
+/** The folder of plain secrets, absolute; also where one is only meant. */
+export function secretsFolder({ store }: Config, { state }: Pick<Places, "state">): string {
+  return store.kind === "directory" && store.folder !== undefined ? store.folder : join(state, ".secrets");
 }
 
 /** Reads the settings; a missing file means the defaults. Throws "invalid" with the line of what is wrong. */
@@ -66,10 +74,12 @@ function refuseOthers(path: string, { uid, mode }: { uid: number; mode: number }
 }
 
 export function parseConfig(path: string, text: string): Config {
-  const { attach, audit, hostgroups, listen, tokens, roles } =
-    Setting.parse(path, text)?.fields("attach", "audit", "hostgroups", "listen", "tokens", "roles") ?? {};
+  const known = ["store", "secrets-folder", "attach", "audit", "hostgroups", "listen", "tokens", "roles"] as const;
+  const said = Setting.parse(path, text)?.fields(...known) ?? {};
+  const { store, "secrets-folder": folder, attach, audit, hostgroups, listen, tokens, roles } = said;
   const tokenFiles = tokens?.entries().map(([id, setting]) => readToken(id, setting)) ?? [];
   return {
+    store: readStore(store, folder),
     attach: attach?.word("defaults", "all") ?? "defaults",
     audit: audit?.word("written", "durable") ?? "written",
     hostGroups: hostgroups?.entries().map(([name, setting]) => readHostGroup(name, setting)) ?? [
@@ -79,6 +89,13 @@ export function parseConfig(path: string, text: string): Config {
     tokens: tokenFiles,
     ...(roles && { roles: roles.list().map((setting) => readRole(setting, tokenFiles)) }),
   };
+}
+
+function readStore(store: Setting | undefined, folder: Setting | undefined): Config["store"] {
+  const kind = store?.word("sqlite", "directory") ?? "sqlite";
+  if (kind === "directory") return { kind, ...(folder && { folder: folder.text(pathProblem) }) };
+  if (folder) throw folder.wrong("is for store: directory");
+  return { kind };
 }
 
 function readHostGroup(name: string, setting: Setting): HostGroup {

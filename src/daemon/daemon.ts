@@ -9,7 +9,7 @@ import { serveApi, unixCaller } from "#admin/serve";
 import type { TokenFile } from "#admin/tokens";
 import type { StatusBody } from "#api";
 import type { Caller } from "#caller";
-import { readConfig, type Config } from "#daemon/config";
+import { readConfig, secretsFolder, type Config } from "#daemon/config";
 import { NumberedGroups } from "#daemon/host-groups";
 import type { ListenAddress } from "#daemon/listen";
 import { Network } from "#daemon/network";
@@ -17,9 +17,11 @@ import { waySources } from "#daemon/places";
 import { DaemonLog } from "#daemon/log";
 import { HostMachines } from "#daemon/machines";
 import { Delivery } from "#delivery";
-import { HatchwayError } from "#error";
+import { DirectoryStore, refuseFolder } from "#directory/store";
+import { HatchwayError, toHatchwayError } from "#error";
 import { GuestServer } from "#guest/server";
 import { errnoText, isErrno, ownUid, privateDirectory } from "#host/files";
+import type { Mirror } from "#mirror";
 import type { Places } from "#places";
 import { checkSocketPath } from "#socket-path";
 import { openSqliteStore } from "#store/sqlite";
@@ -97,14 +99,24 @@ export class Daemon {
     const config = await readConfig(places.config);
     checkSocketPath(places.socket, "choose a shorter XDG_RUNTIME_DIR");
     const store = await openSqliteStore(join(places.state, "store.db"), { create: true, onFatal });
+    const folder = directoryOf(config, places, log);
     const opened = Promise.withResolvers<HostMachines>();
-    const sealing = await openVaultOver(store, options, config, {
-      onFatal,
+    const sealing = await openVaultOver(store, options, config, folder?.mirror, {
       report: (line) => log.write(line),
-      unsealed: async () => (await opened.promise).open(),
+      unsealed: async () => {
+        const started = await opened.promise;
+        await openSecrets(vault, folder).catch((thrown: unknown) => {
+          // With its keys open it would not have started.
+          onFatal(toHatchwayError(thrown));
+          throw thrown;
+        });
+        await started.open();
+      },
     });
     const { vault } = sealing;
     this.#closers.push(() => vault.close());
+    if (folder) this.#closers.push(() => folder.close());
+    if (!sealing.isSealed) await openSecrets(vault, folder);
 
     const self: Caller = { kind: "embedded", uid: ownUid(), purpose: `${kind} daemon` };
     const delivery = new Delivery(vault);
@@ -137,7 +149,7 @@ export class Daemon {
     });
     const startedAt = new Date().toISOString();
     const status = (caller: Caller): Promise<StatusBody> =>
-      statusOf({ kind, places, startedAt, store, vault, sealing, machines, caller });
+      statusOf({ kind, places, startedAt, store, folder, vault, sealing, machines, caller });
     const app = adminApp({ vault, sealing, machines, hostGroups, status, log, attachDefault: config.attach });
     const admin = serveApi(app, unixCaller, (line) => log.write(line));
     await listenAdmin(admin, mode, places.socket);
@@ -163,9 +175,10 @@ export class Daemon {
 
 async function openVaultOver(
   store: Store,
-  { mode, places, askPassphrase, sealed = false }: DaemonOptions,
+  { mode, places, askPassphrase, sealed = false, onFatal }: DaemonOptions,
   { roles, audit }: Config,
-  lid: Pick<SealableOptions, "report" | "unsealed" | "onFatal">,
+  mirror: Mirror | undefined,
+  lid: Pick<SealableOptions, "report" | "unsealed">,
 ): Promise<SealableVault> {
   const files = {
     ...waySources(places),
@@ -175,12 +188,26 @@ async function openVaultOver(
   };
   try {
     const who = mode === "system" ? { mode } : { mode, uid: ownUid() };
-    const options = { ...lid, sealed, durableReads: audit === "durable" };
+    const options = {
+      ...lid,
+      sealed,
+      vault: { durableReads: audit === "durable", onFatal, ...(mirror && { mirror }) },
+    };
     return await SealableVault.open(store, files, { ...who, ...(roles && { roles }) }, options);
   } catch (error) {
     await store.close();
     throw error;
   }
+}
+
+/** Throws unless the newest versions are where the configuration says. */
+async function openSecrets(vault: Vault, folder: DirectoryStore | undefined): Promise<void> {
+  await (folder ? folder.open(vault) : refuseFolder(vault));
+}
+
+/** The folder of plain secrets, where the configuration wants one. */
+function directoryOf(config: Config, places: Places, log: DaemonLog): DirectoryStore | undefined {
+  return config.store.kind === "directory" ? new DirectoryStore(secretsFolder(config, places), log) : undefined;
 }
 
 /** The folder of all sockets: others may pass through it to a VM's own folder, in system mode, and see nothing. */
@@ -238,6 +265,7 @@ interface StatusParts {
   places: Places;
   startedAt: string;
   store: Store;
+  folder: DirectoryStore | undefined;
   vault: Vault;
   sealing: Sealing;
   machines: HostMachines;
@@ -245,7 +273,8 @@ interface StatusParts {
 }
 
 async function statusOf(parts: StatusParts): Promise<StatusBody> {
-  const { kind, places, startedAt, store, sealing } = parts;
+  const { kind, places, startedAt, store, folder, vault, sealing, caller } = parts;
+  const kept = { epoch: (await store.epoch()).toString("hex"), revision: await store.revision() };
   return {
     version: VERSION,
     pid: process.pid,
@@ -253,7 +282,9 @@ async function statusOf(parts: StatusParts): Promise<StatusBody> {
     state: places.state,
     socket: places.socket,
     started_at: startedAt,
-    store: { kind: "sqlite", epoch: (await store.epoch()).toString("hex"), revision: await store.revision() },
+    store: folder
+      ? { kind: "directory", ...kept, ...(!sealing.isSealed && (await folder.status(vault, caller))) }
+      : { kind: "sqlite", ...kept },
     sealed: sealing.isSealed,
     ...(!sealing.isSealed && (await contentsOf(parts))),
   };

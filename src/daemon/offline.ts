@@ -3,7 +3,10 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { HatchwayError } from "#error";
+import type { BackupContents } from "#backup";
+import { BackupFile, type Opener } from "#daemon/backup-file";
 import { placesOf, waySources, type StatePlace } from "#daemon/places";
+import { restoreState } from "#daemon/restore";
 import { errnoText, privateDirectory, readPrivateFile } from "#host/files";
 import { newWay, type Way, type WayParts } from "#keys";
 import { verifyTrail } from "#vault/audit-chain";
@@ -12,6 +15,8 @@ import { ageOpen } from "#vault/age";
 import { decodeKeyBackup } from "#vault/key-backup";
 import { checkWayName, createKeyring, openKeyring, restoreKeyring } from "#vault/keyring";
 import type { TrailSummary } from "#trail";
+
+export { migrateStore } from "#daemon/migrate-store";
 
 /** Makes the keyring of a store that is not there yet. */
 export async function initKeys(
@@ -91,4 +96,27 @@ export async function verifyAudit(place: StatePlace, file: string | undefined): 
   // Awaited here: the keys are wiped when this returns.
   const trail = file ?? join(places.state, "audit.jsonl");
   return await verifyTrail(trail, await segmentsOf(trail), keyring.auditKey);
+}
+
+/** Checks all of a backup, and says what it has. */
+export async function readBackupContents(file: string, opener: Opener): Promise<BackupContents> {
+  await using backup = await BackupFile.open(file, opener);
+  // Awaited here: the file is closed when this returns.
+  return await backup.contents();
+}
+
+/** Puts a backup in the place of an empty store. */
+export function restoreBackup(
+  place: StatePlace,
+  file: string,
+  opener: Opener,
+  askPassphrase?: (label: string) => Promise<Buffer>,
+): Promise<BackupContents & { store_file: string }> {
+  return restoreState(place, file, opener, askPassphrase);
+}
+
+/** A backup of some of its secrets, unsealed. */
+export async function* backupOf(file: string, opener: Opener, names: readonly string[]): AsyncGenerator<Buffer> {
+  await using backup = await BackupFile.open(file, opener);
+  yield* backup.only(names);
 }

@@ -2,6 +2,7 @@
 // than it was written as.
 import { isMap, isScalar, isSeq, LineCounter, parseDocument, type Node } from "yaml";
 import { HatchwayError } from "#error";
+import { nearest } from "#nearest";
 
 interface Source {
   path: string;
@@ -45,7 +46,12 @@ export class Setting {
     for (const [key, setting] of this.entries()) {
       const found = known.find((one) => one === key);
       if (found === undefined) {
-        throw this.#wrongAt(setting.#offset, `unknown key "${key}"; known: ${known.join(", ")}`);
+        const meant = nearest(key.slice(0, 80), known);
+        throw this.#wrongAt(
+          setting.#offset,
+          `unknown key "${key}"; known: ${known.join(", ")}`,
+          meant && `did you mean ${meant}`,
+        );
       }
       fields[found] = setting;
     }
@@ -104,8 +110,9 @@ export class Setting {
     return isScalar(this.#node) ? this.#node.value : undefined;
   }
 
-  #wrongAt(offset: number, problem: string): HatchwayError {
+  #wrongAt(offset: number, problem: string, hint?: string): HatchwayError {
     const { path, lines } = this.#source;
-    return new HatchwayError("invalid", `"${path}", line ${lines.linePos(offset).line}: ${problem}`);
+    const text = `"${path}", line ${lines.linePos(offset).line}: ${problem}`;
+    return new HatchwayError("invalid", text, hint === undefined ? {} : { hint });
   }
 }

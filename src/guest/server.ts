@@ -39,7 +39,7 @@ export class GuestServer {
     });
     this.#http.timeout = IDLE_TIMEOUT;
     this.#http.on("request", (request, response) => {
-      if (this.#oneAtATime.admits(request, response)) void this.#serve(request, response);
+      this.#oneAtATime.admit(request, response, () => void this.#serve(request, response));
     });
     this.#http.on("clientError", (error: NodeJS.ErrnoException, stream) => refuse(stream, error));
     // Both would otherwise be answered by Node: neither has a place here.

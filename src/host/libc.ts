@@ -15,6 +15,9 @@ export const getsockopt: Getsockopt = libc.func(
   "int getsockopt(int fd, int level, int name, _Out_ uint8_t *value, _Inout_ uint32_t *length)",
 );
 
+type Fcntl = (fd: number, command: number, type: "int", argument: number) => number;
+export const fcntl: Fcntl = libc.func("int fcntl(int fd, int command, ...)");
+
 type Prctl = (option: number, value: bigint, zero3: bigint, zero4: bigint, zero5: bigint) => number;
 const prctl: Prctl = libc.func(
   "int prctl(int option, unsigned long arg2, unsigned long arg3, unsigned long arg4, unsigned long arg5)",

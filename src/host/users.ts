@@ -21,7 +21,7 @@ const known = new Map<string | number, { user: Promise<HostUser | undefined>; un
  * database may be across a network. Throws HatchwayError "unavailable" when it cannot be asked.
  */
 export function hostUser(key: string | number): Promise<HostUser | undefined> {
-  const now = Date.now();
+  const now = performance.now();
   const before = known.get(key);
   if (before && before.until > now) return before.user;
   const user = ask(key);

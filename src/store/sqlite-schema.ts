@@ -47,6 +47,7 @@ export function checkSchema(database: DatabaseSync, path: string): Uint8Array {
     throw new HatchwayError(
       "unsupported",
       `store "${path}" has format ${String(format)}: this version reads format ${FORMAT}`,
+      { hint: "start the version of hatchway that made it; nothing was changed" },
     );
   }
   if (found.size !== TABLES.length || TABLES.some((sql) => !found.has(sql))) {

@@ -5,7 +5,7 @@
 export class Allowance {
   readonly #burst: number;
   readonly #perSecond: number;
-  /** What was used and has not come back, at a time in milliseconds since 1970. */
+  /** What was used and has not come back, at a time by `performance.now()`. */
   readonly #used = new Map<string, { amount: number; at: number }>();
 
   constructor(burst: number, perSecond: number) {
@@ -15,7 +15,7 @@ export class Allowance {
 
   /** Uses `amount` if that much is left; says whether it was. */
   take(vmId: string, amount: number): boolean {
-    const now = Date.now();
+    const now = performance.now();
     const before = this.#used.get(vmId) ?? { amount: 0, at: now };
     const left = Math.max(0, before.amount - ((now - before.at) / 1000) * this.#perSecond);
     if (left + amount > this.#burst) return false;

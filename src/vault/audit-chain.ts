@@ -23,6 +23,8 @@ export interface CheckedTrail {
   lines: AuditLine[];
   /** The end of the last whole line. */
   end: AuditPosition;
+  /** What its last line says, RFC 3339. */
+  time?: string;
 }
 
 /**
@@ -40,12 +42,14 @@ export async function checkTrail(
   const met = new Set([settled, newest].filter((place) => first !== undefined && samePlace(place, first)));
   const lines: AuditLine[] = [];
   let end = first ?? BEGINNING;
+  let last: CheckedLine | undefined;
   for await (const checked of checkedLines(segments, path, key, first)) {
     end = checked.end;
+    last = checked;
     for (const place of [settled, newest]) if (samePlace(place, end)) met.add(place);
     if (checked.start >= settled.offset) lines.push(JSON.parse(checked.text) as AuditLine);
   }
-  if (met.has(settled) && met.has(newest)) return { lines, end };
+  if (met.has(settled) && met.has(newest)) return { lines, end, ...(last && { time: stampOf(last).time }) };
   throw new HatchwayError("corrupt", `the audit trail "${path}" was cut: it lacks line ${newest.seq}`);
 }
 

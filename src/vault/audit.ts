@@ -8,11 +8,13 @@
 // operations still open and what the newest line was: a file that ends before it, or differs, was cut or edited.
 import { writeSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
+import { Clock } from "#clock";
 import { HatchwayError } from "#error";
 import { errnoText } from "#host/files";
 import { checkTrail, encodeLine } from "#vault/audit-chain";
 import { endOf, openFile, rotate, segmentsOf, type Segment } from "#vault/audit-files";
 import type { Key } from "#vault/envelope";
+import { GroupSync } from "#vault/group-sync";
 
 export interface AuditFields {
   op: string;
@@ -21,7 +23,7 @@ export interface AuditFields {
   secret?: string;
   version?: number;
   vm?: string;
-  /** A way to the root key, or the recipient of a backup of it. */
+  /** A way to the root key; of a backup, who can open it. */
   way?: string;
   /** Closed words only: "ok", an error's code, or how start-up resolved it. */
   outcome?: string;
@@ -45,6 +47,8 @@ export interface AuditAnchor {
   /** All operations that began before here have their outcome. */
   settled: AuditPosition;
   newest: AuditPosition;
+  /** The edition of the keyring that the store was last written with; absent, and 0, in an older store. */
+  keyring?: number;
 }
 
 /** A trail that holds, and what its last lines say of the store. */
@@ -61,9 +65,14 @@ const SYNC_DELAY = 100;
 /** Bytes after which the file is put aside and another begun (64 MiB). */
 const FULL = 67_108_864;
 
+export interface AuditOptions {
+  /** Bytes after which another file is begun. */
+  full?: number;
+  clock?: Clock;
+}
+
 interface Waiting {
   line: Buffer;
-  durable: boolean;
   /** The trail's end once this is written. */
   end: AuditPosition;
   resolve: () => void;
@@ -74,6 +83,7 @@ export class Audit {
   readonly path: string;
   readonly #key: Key;
   readonly #full: number;
+  readonly #clock: Clock;
   #file: FileHandle;
   /** The trail's offset of the file's first byte. */
   #start: number;
@@ -85,13 +95,20 @@ export class Audit {
   readonly #listeners = new Set<() => void>();
   #queue: Waiting[] = [];
   #writing: Promise<void> | undefined;
-  /** Syncs under way. */
-  #syncs = 0;
+  readonly #syncs = new GroupSync(() => this.#sync());
   #syncTimer: NodeJS.Timeout | undefined;
   #failure: HatchwayError | undefined;
   #syncFailed: (error: HatchwayError) => void = () => undefined;
 
-  private constructor(path: string, file: FileHandle, start: number, key: Key, position: AuditPosition, full: number) {
+  private constructor(
+    path: string,
+    file: FileHandle,
+    start: number,
+    key: Key,
+    position: AuditPosition,
+    { full, clock }: Required<AuditOptions>,
+  ) {
+    this.#clock = clock;
     this.path = path;
     this.#file = file;
     this.#start = start;
@@ -104,19 +121,19 @@ export class Audit {
 
   /**
    * Opens the trail and checks all of it. A last line without its newline was never acknowledged and is
-   * cut off. Throws "corrupt" if the trail is not what was written, "unavailable" if it cannot be opened. `full`: bytes
-   * after which another file is begun.
+   * cut off. Throws "corrupt" if the trail is not what was written, "unavailable" if it cannot be opened.
    */
   static async open(
     path: string,
     key: Key,
     anchor: AuditAnchor | undefined,
-    full: number = FULL,
+    { full = FULL, clock = new Clock() }: AuditOptions = {},
   ): Promise<OpenedAudit> {
     const file = await openFile(path);
     try {
       const segments = await segmentsOf(path);
-      const { lines, end } = await checkTrail(segments, path, key, anchor);
+      const { lines, end, time } = await checkTrail(segments, path, key, anchor);
+      if (time !== undefined) clock.was(Date.parse(time));
       const first = segments.at(-1)?.start ?? 0;
       if (endOf(segments) > end.offset) await file.truncate(end.offset - first);
       // An earlier process may have ended between writing and syncing.
@@ -125,7 +142,7 @@ export class Audit {
       const outcomes = lines.filter(({ phase, opId }) => phase === "outcome" && intents.has(opId));
       const settled = new Set(outcomes.map(({ opId }) => opId));
       return {
-        audit: new Audit(path, file, first, key, end, full),
+        audit: new Audit(path, file, first, key, end, { full, clock }),
         open: lines.filter(({ phase, opId }) => phase === "intent" && !settled.has(opId)),
         done: outcomes.filter(({ seq, outcome }) => outcome === "ok" && seq > (anchor?.newest.seq ?? 0)),
       };
@@ -140,6 +157,11 @@ export class Audit {
     let settled = this.#synced;
     for (const position of this.#open.values()) if (position.seq < settled.seq) settled = position;
     return { settled, newest: this.#synced };
+  }
+
+  /** Milliseconds since 1970: what a line would say now. No line, and nothing that it is about, says less after it. */
+  now(): number {
+    return this.#clock.now();
   }
 
   /** The end of what is in the files. */
@@ -195,7 +217,8 @@ export class Audit {
   /** Resolves once all that was written before is on disk, or cannot be. */
   async settle(): Promise<void> {
     clearTimeout(this.#syncTimer);
-    await this.#syncLate();
+    this.#syncTimer = undefined;
+    await this.#syncAll();
   }
 
   async close(): Promise<void> {
@@ -206,29 +229,36 @@ export class Audit {
   #append(phase: "intent" | "outcome", all: readonly AuditFields[], durable: boolean): Promise<void> {
     if (this.#failure) return Promise.reject(this.#failure);
     const line = Buffer.concat(all.map((fields) => this.#encode(phase, fields)));
-    if (!durable && this.#writing === undefined && this.#isCalm && !this.#isFull)
-      return this.#appendNow(line, this.#position);
-    return new Promise((resolve, reject) => {
-      this.#queue.push({ line, durable, end: this.#position, resolve, reject });
-      this.#writing ??= this.#write();
-    });
+    const written = this.#put(line, this.#position);
+    return durable ? written.then(() => this.#durable()) : written;
   }
 
-  #appendNow(line: Buffer, end: AuditPosition): Promise<void> {
+  /**
+   * Writes a line at the trail's end. This thread does it itself while no sync is under way, which spares the way through
+   * another one, 2 µs instead of 35: a write ends in the kernel's memory, and waits for the disk only behind a sync.
+   */
+  #put(line: Buffer, end: AuditPosition): Promise<void> {
+    if (this.#writing !== undefined || this.#syncs.isUnderWay || this.#isFull) {
+      return new Promise((resolve, reject) => {
+        this.#queue.push({ line, end, resolve, reject });
+        this.#writing ??= this.#write();
+      });
+    }
     try {
-      this.#writeNow(line, end);
+      this.#wrote(line, end, writeSync(this.#file.fd, line));
       return Promise.resolve();
     } catch (cause) {
       return Promise.reject(this.#fail(cause, []));
     }
   }
 
-  /**
-   * Whether this thread may write itself, which spares a line the way through another one: 2 µs instead of 35. A write
-   * ends in the kernel's memory; it can wait for the disk only while that is being synced to, however long that takes.
-   */
-  get #isCalm(): boolean {
-    return this.#syncs === 0;
+  /** Resolves once all that is written now is on the disk. */
+  async #durable(): Promise<void> {
+    try {
+      await this.#syncs.run();
+    } catch (cause) {
+      throw this.#fail(cause, []);
+    }
   }
 
   get #isFull(): boolean {
@@ -238,14 +268,14 @@ export class Audit {
   #encode(phase: "intent" | "outcome", fields: AuditFields): Buffer {
     const { op, opId, caller, secret, version, vm, way, outcome } = fields;
     const seq = this.#position.seq + 1;
-    const time = new Date().toISOString();
+    const time = new Date(this.now()).toISOString();
     const body = JSON.stringify({ seq, time, phase, op, opId, caller, secret, version, vm, way, outcome });
     const { line, end } = encodeLine(this.#key, this.#position, body);
     this.#position = end;
     return line;
   }
 
-  /** Group commit: whatever has queued up meanwhile goes out in one write and, if any of it must be, one sync. */
+  /** Whatever has queued up meanwhile goes out in one write, by another thread. */
   async #write(): Promise<void> {
     while (this.#queue.length > 0) {
       const group = this.#queue;
@@ -254,9 +284,7 @@ export class Audit {
         const bytes = Buffer.concat(group.map(({ line }) => line));
         const { end } = group.at(-1) as Waiting;
         if (this.#isFull) await this.#rotate();
-        if (this.#isCalm) this.#writeNow(bytes, end);
-        else this.#wrote(bytes, end, (await this.#file.write(bytes)).bytesWritten);
-        if (group.some(({ durable }) => durable)) await this.#sync();
+        this.#wrote(bytes, end, (await this.#file.write(bytes)).bytesWritten);
       } catch (cause) {
         this.#fail(cause, group);
         break;
@@ -264,10 +292,6 @@ export class Audit {
       for (const { resolve } of group) resolve();
     }
     this.#writing = undefined;
-  }
-
-  #writeNow(bytes: Buffer, end: AuditPosition): void {
-    this.#wrote(bytes, end, writeSync(this.#file.fd, bytes));
   }
 
   #wrote(bytes: Buffer, end: AuditPosition, count: number): void {
@@ -279,7 +303,7 @@ export class Audit {
 
   /** What is in the full file is on disk before another one is begun. */
   async #rotate(): Promise<void> {
-    await this.#sync();
+    await this.#syncs.run();
     const full = this.#file;
     this.#file = await rotate(this.path, this.#start);
     this.#start = this.#written.offset;
@@ -288,25 +312,26 @@ export class Audit {
 
   async #sync(): Promise<void> {
     const written = this.#written;
-    this.#syncs++;
     try {
       await this.#file.datasync();
     } catch (cause) {
       this.#syncFailed(cannotWrite(cause));
       throw cause;
-    } finally {
-      this.#syncs--;
     }
     if (written.seq > this.#synced.seq) this.#synced = written;
   }
 
-  /** Syncs what was written without waiting for it, within SYNC_DELAY. */
+  /** Syncs what nobody waits for within SYNC_DELAY. */
   async #syncLate(): Promise<void> {
     this.#syncTimer = undefined;
+    await this.#syncAll();
+  }
+
+  async #syncAll(): Promise<void> {
     await this.#writing;
     if (this.#failure || this.#written.seq === this.#synced.seq) return;
     try {
-      await this.#sync();
+      await this.#syncs.run();
     } catch (cause) {
       this.#fail(cause, []);
     }
@@ -314,7 +339,7 @@ export class Audit {
 
   /** After a failed write the file's end is unknown: this process writes no more, and so discloses no more. */
   #fail(cause: unknown, group: Waiting[]): HatchwayError {
-    this.#failure = cannotWrite(cause);
+    this.#failure ??= cannotWrite(cause);
     for (const { reject } of [...group, ...this.#queue]) reject(this.#failure);
     this.#queue = [];
     return this.#failure;

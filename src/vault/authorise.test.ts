@@ -28,6 +28,9 @@ const operations = [
   "bundle.resolve",
   "bundle.export",
   "secret.disclose",
+  "secret.compare",
+  "secret.export",
+  "store.bind",
   "vm.claim",
   "vm.receipt",
   "audit.read",
@@ -39,6 +42,8 @@ const operations = [
   "key.rewrap",
   "key.retire",
   "key.backup",
+  "backup.make",
+  "backup.restore",
   "key.seal",
   "key.unseal",
 ] as const satisfies Operation[];
@@ -84,10 +89,19 @@ test("another user may do nothing in a session", ({ expect }) => {
 test("whoever can open the socket may do everything in a system but reach for the keys, which is root's", ({
   expect,
 }) => {
-  const roots = new Set<string>(["key.way.add", "key.way.remove", "key.retire", "key.backup"]);
+  const keys = ["key.way.add", "key.way.remove", "key.retire", "key.backup"];
+  const roots = new Set<string>([...keys, "secret.compare", "secret.export", "store.bind"]);
   const his = Object.fromEntries(Object.entries(everything).filter(([operation]) => !roots.has(operation)));
   expect(allowed(system, unix(1001))).toEqual(his);
   expect(allowed(system, unix(0))).toEqual(everything);
+});
+
+test("a file of the plain folder says what its secret is, and no more", ({ expect }) => {
+  const its = ["secret.set", "secret.remove", "secret.read", "secret.list", "secret.compare", "store.bind"];
+  const yes = Object.fromEntries(its.map((operation) => [operation, "yes"]));
+  for (const policy of [session, system]) {
+    expect(allowed(policy, { kind: "folder", path: "/s/.secrets/db" })).toEqual(yes);
+  }
 });
 
 test.for([session, system])("a runner sees what is his vm's, and no other ($mode)", (policy, { expect }) => {

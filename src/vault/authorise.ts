@@ -29,6 +29,9 @@ export type Operation =
   | "bundle.resolve"
   | "bundle.export"
   | "secret.disclose"
+  | "secret.compare"
+  | "secret.export"
+  | "store.bind"
   | "vm.claim"
   | "vm.receipt"
   | "audit.read"
@@ -40,6 +43,8 @@ export type Operation =
   | "key.rewrap"
   | "key.retire"
   | "key.backup"
+  | "backup.make"
+  | "backup.restore"
   | "key.seal"
   | "key.unseal";
 
@@ -70,7 +75,23 @@ export type Policy = ({ mode: "session"; uid: number } | { mode: "system" }) & {
  * Whoever may do these can get at every value, so that no role is enough: on a machine's daemon they are root's, not
  * those of whoever may open the socket, and in a session its user's.
  */
-const ownerOperations = new Set<Operation>(["key.way.add", "key.way.remove", "key.retire", "key.backup"]);
+const ownerOperations = new Set<Operation>([
+  "key.way.add",
+  "key.way.remove",
+  "key.retire",
+  "key.backup",
+  "secret.compare",
+  "secret.export",
+  "store.bind",
+]);
+const folderOperations = new Set<Operation>([
+  "secret.set",
+  "secret.remove",
+  "secret.read",
+  "secret.list",
+  "secret.compare",
+  "store.bind",
+]);
 const guestOperations = new Set<Operation>(["bundle.resolve", "secret.disclose", "vm.receipt"]);
 const runnerOperations = new Set<Operation>(["vm.read", "grant.list", "bundle.resolve", "secret.disclose"]);
 const EVERYTHING: readonly Scope[] = [{ role: "admin", secrets: "*", vms: "*" }];
@@ -113,6 +134,9 @@ export function refusalOf(
       return new HatchwayError("unauthenticated", "the request has no right token or certificate", {
         hint: "send the token as: Authorization: Bearer TOKEN",
       });
+    case "folder":
+      if (folderOperations.has(operation)) return undefined;
+      return forbidden("a file may only say what its own secret is");
     case "runner":
       if (runnerOperations.has(operation) && subject.vmId === caller.vmId) return undefined;
       return forbidden("the runner of a vm may only see what is that vm's");
@@ -137,6 +161,7 @@ export function scopes(policy: Policy, caller: Caller): readonly Scope[] {
     case "token":
     case "certificate":
       return policy.roles ? scopesOf(policy.roles, caller) : EVERYTHING;
+    case "folder":
     case "stranger":
     case "runner":
     case "vm":

@@ -47,10 +47,21 @@ export function forwarded(open: () => Vault): Omit<Vault, "allow" | "newGenerati
       missed: async (...asked) => open().keys.missed(...asked),
       backup: async (...asked) => open().keys.backup(...asked),
     },
+    plain: {
+      holds: async (...asked) => open().plain.holds(...asked),
+      export: async (...asked) => open().plain.export(...asked),
+      binding: async (...asked) => open().plain.binding(...asked),
+      bind: async (...asked) => open().plain.bind(...asked),
+    },
     trail: {
       tail: async (...asked) => open().trail.tail(...asked),
       select: async (...asked) => open().trail.select(...asked),
       verify: async (...asked) => open().trail.verify(...asked),
+    },
+    backups: {
+      contents: async (...asked) => open().backups.contents(...asked),
+      make: async (...asked) => open().backups.make(...asked),
+      restore: async (...asked) => open().backups.restore(...asked),
     },
   };
 }

@@ -156,7 +156,7 @@ describe("when the store does not say whether it was done", () => {
     const faults = new Faults();
     await using made = await TestVault.open({ faults });
     faults.next("unknown-lost");
-    vi.useFakeTimers({ toFake: ["setTimeout", "Date"] });
+    vi.useFakeTimers({ toFake: ["setTimeout", "Date", "performance"] });
     try {
       const refused: unknown[] = [];
       made.set("db", "one").catch((error: unknown) => refused.push(error));
@@ -239,7 +239,7 @@ test("a change that is made after it was given up holds, and has its outcome the
   await made.set("db", "one");
   const { id } = await made.vm("web", "db");
   expect(await made.seen(id, "db")).toBe("one");
-  vi.useFakeTimers({ toFake: ["setTimeout", "Date"] });
+  vi.useFakeTimers({ toFake: ["setTimeout", "Date", "performance"] });
   try {
     late.armed = true;
     const refused = refusal(made.vault.detach(admin, "web", "db"));

@@ -6,9 +6,12 @@ import type { Scope } from "#role";
 import type { Change, Store } from "#store";
 import type { Audit, AuditAnchor, AuditFields } from "#vault/audit";
 import { authorise, refusalOf, scopes, type Operation, type Policy, type Subject } from "#vault/authorise";
-import type { Rows } from "#vault/rows";
+import type { Put, Rows } from "#vault/rows";
 
 export type Writes = Partial<Pick<Change, "expect" | "put" | "delete">>;
+
+/** Told which rows are about to be deleted; they are once it has resolved. */
+export type BeforeDelete = (keys: readonly string[]) => Promise<void>;
 
 /** Values leave for a guest, or for a person who makes an image of them. */
 export type Disclosure = "secret.disclose" | "bundle.export";
@@ -21,6 +24,8 @@ const UNKNOWN_DEADLINE = 5_000;
 
 /** Authorise, audit the intent, act, audit the outcome: the one order of everything. */
 export class Gate {
+  /** The row that says how far the audit trail reached. */
+  static readonly HEAD: string = HEAD;
   readonly #store: Store;
   readonly #rows: Rows;
   readonly #audit: Audit;
@@ -32,6 +37,7 @@ export class Gate {
   readonly #oneByOne = new Mutex();
   /** Operations whose fate the store did not tell in time. Their intents stay open, for `#learn` or for start-up. */
   readonly #uncertain = new Map<string, AuditFields | undefined>();
+  readonly #beforeDeletes = new Set<BeforeDelete>();
 
   constructor(store: Store, rows: Rows, audit: Audit, policy: Policy, durableReads: boolean) {
     this.#store = store;
@@ -48,10 +54,15 @@ export class Gate {
     throw new HatchwayError("corrupt", "the store lacks the row that says how far the audit trail reached");
   }
 
+  /** The time of day, in milliseconds since 1970, that records and lines say: it never goes back. */
+  now(): number {
+    return this.#audit.now();
+  }
+
   /** Leaves in the store how far the trail has reached, so that not even its last lines can be cut off unseen. */
   async settle(): Promise<void> {
     await this.#audit.settle();
-    if ((await this.#store.revision()) > 0) await this.keep({ put: [this.#rows.putBlind(HEAD, this.#audit.anchor)] });
+    if ((await this.#store.revision()) > 0) await this.keep({ put: [this.#head()] });
   }
 
   /** Whether an operation would be allowed: for lists, of which everybody sees his part. Leaves no line. */
@@ -131,8 +142,21 @@ export class Gate {
     }
   }
 
+  /** Calls `listener` before rows are deleted, whoever does it. The returned function ends it. */
+  onDelete(listener: BeforeDelete): () => void {
+    this.#beforeDeletes.add(listener);
+    return () => void this.#beforeDeletes.delete(listener);
+  }
+
+  async #announce(deletes: Writes["delete"] = []): Promise<void> {
+    if (deletes.length === 0) return;
+    const keys = deletes.map(({ key }) => key);
+    for (const listener of this.#beforeDeletes) await listener(keys);
+  }
+
   /** A write of the vault's own bookkeeping: no line, no caller. */
   async keep(writes: Writes): Promise<void> {
+    await this.#announce(writes.delete);
     await this.#store.commit({ opId: randomUUID(), expect: [], put: [], delete: [], ...writes }).then((result) => {
       if (result.outcome === "ok") return;
       throw new HatchwayError(
@@ -148,6 +172,18 @@ export class Gate {
     const opId = randomUUID();
     const lines = subjects.map((subject) => ({ ...auditFields(caller, operation, opId, subject), outcome: "ok" }));
     await this.#audit.record(lines, this.#durableReads);
+  }
+
+  /**
+   * Writes the lines that say which values leave by an operation that was let through. None may leave before this has
+   * resolved.
+   */
+  async exported(caller: Caller, opId: string, subjects: readonly Subject[]): Promise<void> {
+    const lines = subjects.map((subject) => auditFields(caller, "backup.make", opId, subject));
+    await this.#audit.record(
+      lines.map((fields) => ({ ...fields, outcome: "ok" })),
+      this.#durableReads,
+    );
   }
 
   /** A line for something that a guest did and should not have. */
@@ -182,11 +218,11 @@ export class Gate {
   }
 
   async #commit(opId: string, writes: Writes): Promise<void> {
-    const head = this.#rows.putBlind(HEAD, this.#audit.anchor);
+    await this.#announce(writes.delete);
     const change: Change = {
       opId,
       expect: writes.expect ?? [],
-      put: [...(writes.put ?? []), head],
+      put: [...(writes.put ?? []), this.#head()],
       delete: writes.delete ?? [],
     };
     const result = await this.#store.commit(change);
@@ -201,6 +237,13 @@ export class Gate {
         hint: "look at the secret or vm, then try again",
       });
     }
+  }
+
+  #head(): Put {
+    return this.#rows.putBlind(HEAD, {
+      ...this.#audit.anchor,
+      keyring: this.#rows.keyringEdition,
+    } satisfies AuditAnchor);
   }
 
   /** Whether a commit that was given up may become visible yet, at any change of the store. */
@@ -219,10 +262,10 @@ export class Gate {
   }
 
   async #fateOf(opId: string): Promise<Fate> {
-    const deadline = Date.now() + UNKNOWN_DEADLINE;
+    const deadline = performance.now() + UNKNOWN_DEADLINE;
     for (;;) {
       const fate = await fateOf(this.#store, opId);
-      if (fate === "done" || Date.now() >= deadline) return fate;
+      if (fate === "done" || performance.now() >= deadline) return fate;
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   }

@@ -1,6 +1,6 @@
 // The keyring file, JSON. It holds nothing that is not sealed, and is MACed as a whole under the root key:
 //
-//   { "format": 1, "store": HEX16, "ways": [WAY, …], "current": 1,
+//   { "format": 1, "store": HEX16, "edition": 1, "ways": [WAY, …], "current": 1,
 //     "terms": [{ "term": 1, "created": RFC3339, "sealed": BASE64 }], "mac": HEX32 }
 //
 // A WAY (src/vault/ways.ts) seals the root key:
@@ -27,6 +27,11 @@ export type StoredWay =
 export interface KeyringBody {
   format: number;
   store: string;
+  /**
+   * Grows with each write, so that an older file that is put back is told from the newest; one that is made again from a
+   * backup has the milliseconds since 1970. Absent in a keyring of a time when there was none.
+   */
+  edition?: number;
   ways: StoredWay[];
   current: number;
   terms: { term: number; created: string; sealed: string }[];
@@ -54,7 +59,9 @@ export async function readKeyring(path: string): Promise<KeyringFile | undefined
   }
   if (json["format"] !== 1) {
     const problem = `the keyring "${path}" has format ${json["format"]}; this version reads format 1`;
-    throw new HatchwayError("unsupported", problem);
+    throw new HatchwayError("unsupported", problem, {
+      hint: "start the version of hatchway that made it; nothing was changed",
+    });
   }
   const { mac, ...rest } = json;
   const text = JSON.stringify(rest);
@@ -108,9 +115,10 @@ function withName(way: Record<string, unknown>): Record<string, unknown> {
 
 /** Whether each part has its type; what the parts say, the MAC and the seals show. */
 function isWhole(file: Record<string, unknown>): file is Record<string, unknown> & KeyringBody {
-  const { store, ways, current, terms } = file;
+  const { store, edition = 0, ways, current, terms } = file;
   return (
     typeof store === "string" &&
+    Number.isSafeInteger(edition) &&
     /^[0-9a-f]{32}$/.test(store) &&
     Array.isArray(ways) &&
     ways.every((way) => isObject(way) && isWay(way)) &&

@@ -57,10 +57,19 @@ export class Keyring implements TermKeys, Disposable {
     return this.#body.terms.map(({ term, created }) => ({ term, created: Date.parse(created) }));
   }
 
+  /** Of the file: see KeyringBody. */
+  get edition(): number {
+    return this.#body.edition ?? 0;
+  }
+
   key(term: number): Key {
     const key = this.#terms.get(term);
-    if (!key) throw new HatchwayError("corrupt", `a row is sealed under term ${term}, which the keyring does not have`);
-    return key;
+    if (key) return key;
+    const newest = Math.max(...this.#terms.keys());
+    const why = term > newest ? `the keyring is older, its newest is ${newest}` : "it was retired";
+    throw new HatchwayError("corrupt", `a row is sealed under term ${term}, which the keyring does not have: ${why}`, {
+      hint: "put back the newest keyring.json of this store",
+    });
   }
 
   /** Seals the root key by one more way. Throws "exists", "invalid". */
@@ -137,7 +146,7 @@ export class Keyring implements TermKeys, Disposable {
   /** Writes what `change` makes of the file, one change at a time; then it holds. */
   async #edit(change: (body: KeyringBody) => Promise<KeyringBody> | KeyringBody): Promise<void> {
     await this.#edits.run("file", async () => {
-      const body = await change(this.#body);
+      const body = { ...(await change(this.#body)), edition: this.edition + 1 };
       await writeKeyring(this.#path, this.#root, body);
       this.#body = body;
     });
@@ -166,6 +175,7 @@ export async function createKeyring(
   const body: KeyringBody = {
     format: 1,
     store: storeId.toString("hex"),
+    edition: 1,
     ways: [await sealWay(root, storeId, name, way, sources)],
     current: 1,
     terms: [
@@ -192,6 +202,7 @@ export async function restoreKeyring(
   await writeKeyring(path, root, {
     format: 1,
     store: storeId.toString("hex"),
+    edition: Date.now(),
     ways: [stored],
     current,
     terms: terms.map(({ term, created, key }) => ({

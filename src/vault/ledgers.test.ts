@@ -92,13 +92,13 @@ test("alarms of a kind are kept once a second, so that a guest cannot fill the d
   const { made, id } = await withVm();
   await using _ = made;
   await made.vault.claim(guest(id), key(1));
-  vi.useFakeTimers({ toFake: ["Date"], now: 1_800_000_000_000 });
+  vi.useFakeTimers({ toFake: ["Date", "performance"], now: 1_800_000_000_000 });
   try {
     const [lines, revision] = [(await made.audit()).length, await made.store.revision()];
     for (let count = 0; count < 50; count++) await made.vault.proves(guest(id), key(2));
     expect((await made.audit()).length - lines).toBe(1);
     expect((await made.store.revision()) - revision).toBe(1);
-    vi.setSystemTime(1_800_000_001_000);
+    vi.advanceTimersByTime(1_000);
     await made.vault.proves(guest(id), key(2));
     expect((await state(made, id)).alarms).toEqual([{ what: "wrong claim key", at: 1_800_000_001_000, count: 2 }]);
   } finally {

@@ -37,7 +37,7 @@ export class Ledgers {
   readonly #mutex = new Mutex();
   /** Milliseconds since 1970; kept in memory, and in the record with each receipt. */
   readonly #contacts = new Map<string, number>();
-  /** When each kind of alarm was last kept. */
+  /** When each kind of alarm was last kept, by `performance.now()`. */
   readonly #alarmed = new Map<string, number>();
   readonly #disclosures = new Allowance(DISCLOSURES.burst, DISCLOSURES.perSecond);
   readonly #spareDisclosures = new Allowance(SPARE_DISCLOSURES.burst, SPARE_DISCLOSURES.perSecond);
@@ -87,7 +87,7 @@ export class Ledgers {
 
   /** The guest asked for something. */
   contact(vmId: string): void {
-    this.#contacts.set(vmId, Date.now());
+    this.#contacts.set(vmId, this.#gate.now());
   }
 
   forget(vmId: string): void {
@@ -160,13 +160,13 @@ export class Ledgers {
   /** Says whether it was kept: a guest that misbehaves all the time costs a write every ALARM_INTERVAL, not each time. */
   async alarm(vmId: string, what: Alarm["what"]): Promise<boolean> {
     const key = `${vmId} ${what}`;
-    const now = Date.now();
-    if (now - (this.#alarmed.get(key) ?? 0) < ALARM_INTERVAL) return false;
+    const now = performance.now();
+    if (now - (this.#alarmed.get(key) ?? -Infinity) < ALARM_INTERVAL) return false;
     this.#alarmed.set(key, now);
     await this.update(vmId, (record) => {
       const before = record.alarms.find((alarm) => alarm.what === what);
       const others = record.alarms.filter((alarm) => alarm !== before);
-      return { ...record, alarms: [...others, { what, at: now, count: (before?.count ?? 0) + 1 }] };
+      return { ...record, alarms: [...others, { what, at: this.#gate.now(), count: (before?.count ?? 0) + 1 }] };
     });
     return true;
   }
@@ -186,7 +186,7 @@ export class Ledgers {
     const receipt: Receipt = {
       counter: said.counter,
       outcome: claim.outcome,
-      at: Date.now(),
+      at: this.#gate.now(),
       refused: claim.refused.slice(0, MAX_REFUSED).map(({ name, reason }) => ({
         name: printable(name, 100),
         reason: printable(reason, MAX_REASON),

@@ -1,14 +1,18 @@
+import { Clock } from "#clock";
 import { HatchwayError } from "#error";
+import type { Mirror } from "#mirror";
 import { privateDirectory } from "#host/files";
 import type { Store } from "#store";
 import type { Vault } from "#vault";
 import { Audit } from "#vault/audit";
 import type { Policy } from "#vault/authorise";
+import { StoreBackups } from "#vault/backups";
 import { Bundles } from "#vault/bundles";
 import { Gate } from "#vault/gate";
-import { createKeyring, openKeyring } from "#vault/keyring";
+import { createKeyring, openKeyring, type Keyring } from "#vault/keyring";
 import { KeyOperations } from "#vault/keys";
 import { Ledgers } from "#vault/ledgers";
+import { Plain } from "#vault/plain";
 import { Rewrap } from "#vault/rewrap";
 import { operationOf } from "#vault/roles";
 import { Rows } from "#vault/rows";
@@ -22,6 +26,10 @@ export interface VaultOptions {
   durableReads?: boolean;
   /** Called once when the disk under the audit trail failed: end the process. */
   onFatal?: (error: HatchwayError) => void;
+  /** What times that are written down are read from. */
+  clock?: Clock;
+  /** Keeps the newest versions as well, in plain. */
+  mirror?: Mirror;
 }
 
 /** Where the vault's files are, and what opens its keys; the key file is made where there is no keyring yet. */
@@ -40,13 +48,18 @@ export async function openVault(
   store: Store,
   places: VaultPlaces,
   policy: Policy,
-  { durableReads = false, onFatal = () => undefined }: VaultOptions = {},
+  { durableReads = false, onFatal = () => undefined, clock = new Clock(), mirror }: VaultOptions = {},
 ): Promise<Vault> {
   await using opened = new AsyncDisposableStack();
-  const keyring = opened.use((await openKeyring(places.keyring, places)) ?? (await firstKeyring(store, places)));
+  const keyring = opened.use(await keyringOf(store, places));
   const rows = new Rows(store, keyring);
   const anchor = await Gate.anchorOf(store, rows);
-  const { audit, open, done } = await Audit.open(places.audit, keyring.auditKey, anchor);
+  if (keyring.edition < (anchor?.keyring ?? 0)) {
+    throw new HatchwayError("corrupt", `the keyring "${places.keyring}" is older than the store: it was put back`, {
+      hint: "put back the newest keyring.json of this store, or make it again: hatchway key restore",
+    });
+  }
+  const { audit, open, done } = await Audit.open(places.audit, keyring.auditKey, anchor, { clock });
   opened.defer(() => audit.close());
   audit.onSyncFailed(onFatal);
   for (const { seq, opId } of done) {
@@ -71,7 +84,7 @@ export async function openVault(
   const gate = new Gate(store, rows, audit, policy, durableReads);
   const ledgers = new Ledgers(gate, rows, await store.epoch());
   const bundles = new Bundles(gate, rows, ledgers);
-  const secrets = new Secrets(gate, rows, bundles);
+  const secrets = new Secrets(gate, rows, bundles, mirror);
   const vms = new Vms(gate, rows, secrets, bundles, ledgers, policy);
   const unwatch = store.watch(await store.revision(), (event) => {
     if (event.kind === "reset" || gate.isUncertain) bundles.changedAll();
@@ -163,6 +176,8 @@ export async function openVault(
 
     keys: new KeyOperations(gate, keyring, rewrap),
     trail: new AuditTrail(gate, rows, audit, keyring.auditKey),
+    backups: new StoreBackups(store, rows, gate),
+    plain: new Plain(gate, rows, secrets),
 
     watch: (listener) => bundles.watch(listener),
     close: async () => {
@@ -184,8 +199,11 @@ function guest(caller: Parameters<Vault["claim"]>[0]): { vmId: string } {
   return caller;
 }
 
-async function firstKeyring(store: Store, places: VaultPlaces): ReturnType<typeof createKeyring> {
+/** The keys of `store`; made where there are none and it is empty. Throws as `openVault` does. */
+export async function keyringOf(store: Store, places: VaultPlaces): Promise<Keyring> {
   const { keyring, keyFile } = places;
+  const there = await openKeyring(keyring, places);
+  if (there) return there;
   if ((await store.revision()) > 0) {
     throw new HatchwayError("corrupt", `there is no keyring "${keyring}", and the store is not empty`, {
       hint: "put back the keyring that the store was made with",

@@ -78,7 +78,15 @@ test("each role allows what it is for, and no more", ({ expect }) => {
 test("what opens the store is its owner's, whatever role another has", ({ expect }) => {
   const roles: Policy[] = [policyOf({ role: "admin", holder: ci }, { role: "admin", holder: { kind: "uid", uid: 5 } })];
   for (const policy of [...roles, { mode: "session", uid: 1000 }, { mode: "system" }] satisfies Policy[]) {
-    for (const operation of ["key.way.add", "key.way.remove", "key.retire", "key.backup"] as const) {
+    const owners = [
+      "key.way.add",
+      "key.way.remove",
+      "key.retire",
+      "key.backup",
+      "secret.export",
+      "store.bind",
+    ] as const;
+    for (const operation of owners) {
       for (const caller of [token, unix(5)]) expect(refusalOf(policy, caller, operation, {})?.code).toBe("forbidden");
       expect(refusalOf(policy, unix(0), operation, {})).toBeUndefined();
       expect(refusalOf(policy, unix(1000), operation, {})?.code).toBe(
@@ -279,5 +287,9 @@ test("who asks is told his roles, and what he could do, without a line in the tr
   expect(await vault.can(token, "attach", { secret: "ci-a", vm: "web" })).toMatchObject({ allowed: false });
   expect(() => operationOf("start", { secret: "a" })).toThrow('"start" is not done to a secret');
   expect(() => operationOf("attach", { vm: "a" })).toThrow('"attach" is not done to a vm');
+  expect(() => operationOf("start", {})).toThrow('"start" is not done to the daemon: logs, audit, rotate');
+  expect(operationOf("rename", { secret: "a" })).toBe("secret.rename");
+  expect(operationOf("unpin", { secret: "a", vm: "b" })).toBe("grant.unpin");
+  expect(operationOf("seal", {})).toBe("key.seal");
   expect(await made.audit()).toEqual([]);
 });

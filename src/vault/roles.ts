@@ -38,6 +38,8 @@ const DAEMON: ReadonlySet<Operation> = new Set<Operation>([
   "key.rewrap",
   "key.retire",
   "key.backup",
+  "backup.make",
+  "backup.restore",
   "key.seal",
   "key.unseal",
 ]);
@@ -119,6 +121,8 @@ const ofSecret: Partial<Record<Verb, Operation>> = {
   create: "secret.create",
   read: "secret.read",
   update: "secret.update",
+  rollback: "secret.rollback",
+  rename: "secret.rename",
   remove: "secret.remove",
 };
 const ofVm: Partial<Record<Verb, Operation>> = {
@@ -127,8 +131,23 @@ const ofVm: Partial<Record<Verb, Operation>> = {
   remove: "vm.remove",
   start: "vm.start",
   stop: "vm.stop",
+  export: "bundle.export",
 };
-const ofBoth: Partial<Record<Verb, Operation>> = { attach: "grant.attach", detach: "grant.detach" };
+const ofBoth: Partial<Record<Verb, Operation>> = {
+  attach: "grant.attach",
+  detach: "grant.detach",
+  unpin: "grant.unpin",
+};
+const ofDaemon: Partial<Record<Verb, Operation>> = {
+  logs: "daemon.logs",
+  audit: "audit.read",
+  rotate: "key.rotate",
+  rewrap: "key.rewrap",
+  retire: "key.retire",
+  seal: "key.seal",
+  unseal: "key.unseal",
+  backup: "key.backup",
+};
 
 /** The operation that a question is about. Throws "invalid" for one that has no answer. */
 export function operationOf(verb: Verb, { secret, vm }: { secret?: string; vm?: string }): Operation {
@@ -137,8 +156,10 @@ export function operationOf(verb: Verb, { secret, vm }: { secret?: string; vm?: 
       ? (["a secret and a vm", ofBoth] as const)
       : secret !== undefined
         ? (["a secret", ofSecret] as const)
-        : (["a vm", ofVm] as const);
-  const operation = secret === undefined && vm === undefined ? undefined : table[verb];
+        : vm !== undefined
+          ? (["a vm", ofVm] as const)
+          : (["the daemon", ofDaemon] as const);
+  const operation = table[verb];
   if (operation) return operation;
   throw new HatchwayError("invalid", `"${verb}" is not done to ${what}: ${Object.keys(table).join(", ")} is`);
 }

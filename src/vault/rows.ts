@@ -9,6 +9,7 @@
 //   grants:VM               all that a VM was given            record
 //   holder:SECRET:VM        the same the other way round       record; may be there without the grant, never the reverse
 //   ledger:VM               counters, claim, receipt           record
+//   folder                  the plain folder of the secrets    record; where there is one
 //
 // SECRET and VM are random ids of 128 bits in hex, never used again; NAME is the first 128 bits of HMAC-SHA256 of the
 // name, so that a store tells no names and yet finds one. VERSION is eight hex digits.
@@ -50,6 +51,10 @@ export class Rows {
     return randomBytes(16).toString("hex");
   }
 
+  get keyringEdition(): number {
+    return this.#keyring.edition;
+  }
+
   secretKey(name: string): string {
     return `secret:${this.#blind("secret", name)}`;
   }
@@ -84,7 +89,7 @@ export class Rows {
     let after: string | undefined;
     for (;;) {
       const page = await this.#store.list(prefix, { limit: PAGE, ...(after !== undefined && { after }) });
-      for (const row of page.rows) found.push(this.#open<T>(row));
+      for (const row of page.rows) found.push(this.open<T>(row));
       after = page.rows.at(-1)?.key;
       if (!page.more || after === undefined) return found;
     }
@@ -106,7 +111,12 @@ export class Rows {
   async value(secretId: string, version: number): Promise<Buffer | undefined> {
     const key = Rows.valueKey(secretId, version);
     const { rows } = await this.#store.read([key]);
-    return rows[0] && openValue(this.#keyring, rows[0].bytes, this.#place(key, 0));
+    return rows[0] && this.openValue(rows[0]);
+  }
+
+  /** The bytes of a value's row, for the caller to wipe. Throws "corrupt" if it does not open in its place. */
+  openValue({ key, bytes }: Row): Buffer {
+    return openValue(this.#keyring, bytes, this.#place(key, 0));
   }
 
   /** A write of `record` over `stored`, or of a new row. */
@@ -122,7 +132,7 @@ export class Rows {
 
   async getBlind<T>(key: string): Promise<T | undefined> {
     const { rows } = await this.#store.read([key]);
-    return rows[0] && this.#open<T>({ ...rows[0], version: 0 }).record;
+    return rows[0] && this.open<T>({ ...rows[0], version: 0 }).record;
   }
 
   putValue(secretId: string, version: number, value: Uint8Array): Put {
@@ -142,16 +152,17 @@ export class Rows {
     return sealRecord(this.#keyring, Buffer.from(JSON.stringify(record)), this.#place(key, version));
   }
 
-  /** As `#open`, for what is asked for again and again. The record is frozen. */
+  /** As `open`, for what is asked for again and again. The record is frozen. */
   #known<T>(row: Row): Stored<T> {
     const known = this.#opened.get(row);
     if (known) return { key: row.key, version: row.version, record: known.record as T };
-    const stored = this.#open<T>(row);
+    const stored = this.open<T>(row);
     this.#opened.keep(row, stored.record);
     return stored;
   }
 
-  #open<T>(row: Row): Stored<T> {
+  /** Throws "corrupt" for a record that does not open in its place. */
+  open<T>(row: Row): Stored<T> {
     const plain = openRecord(this.#keyring, row.bytes, this.#place(row.key, row.version));
     return { key: row.key, version: row.version, record: JSON.parse(plain.toString()) as T };
   }

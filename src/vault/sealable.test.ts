@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { onTestFinished, test } from "vitest";
+import { onTestFinished, test, vi } from "vitest";
 import type { Caller } from "#caller";
 import { openMemoryStore } from "#store/memory";
 import type { Vault } from "#vault";
@@ -199,6 +199,23 @@ test("is sealed and opened by who administrates all, and opened over the socket 
   expect(await refusal(vault.allow(token, "admin.enter"))).toBe("done");
   expect(await refusal(vault.allow({ kind: "stranger", address: "::1" }, "admin.enter"))).toBe("unauthenticated");
   await lid.unseal(admin, undefined);
+});
+
+test("says in the log that the host's clock went back, also over a seal", async ({ expect }) => {
+  const noon = Date.UTC(2026, 0, 31, 12);
+  vi.useFakeTimers({ toFake: ["Date"], now: noon });
+  try {
+    const { lid, vault, log } = await made();
+    await set(vault, "db", "value");
+    await lid.seal(admin);
+    vi.setSystemTime(noon - 60_000);
+    await lid.unseal(admin, undefined);
+    expect(log).toContain(
+      "the host's clock went back by 60 s: what is written says 2026-01-31T12:00:00.000Z till then",
+    );
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 test("stays sealed over a trail that was edited meanwhile", async ({ expect }) => {

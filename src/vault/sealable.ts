@@ -1,4 +1,5 @@
 import { describeCaller, type Caller } from "#caller";
+import { Clock } from "#clock";
 import { HatchwayError, toHatchwayError } from "#error";
 import type { KeysStatus, Missed, Opener } from "#keys";
 import { collectGarbage } from "#host/memory";
@@ -14,7 +15,9 @@ import { Patience } from "#vault/patience";
 import { countTerms } from "#vault/rewrap";
 import { describeWay, needsPerson } from "#vault/ways";
 
-export interface SealableOptions extends VaultOptions {
+export interface SealableOptions {
+  /** For each vault that is opened. */
+  vault?: Omit<VaultOptions, "clock">;
   /** Start sealed, whatever would open the keys. */
   sealed?: boolean;
   /** The daemon's log. */
@@ -39,6 +42,7 @@ export class SealableVault implements Sealing {
   readonly #places: VaultPlaces;
   readonly #policy: Policy;
   readonly #options: SealableOptions;
+  readonly #vaultOptions: VaultOptions;
   readonly #turns = new Mutex();
   readonly #patience = new Patience();
   readonly #listeners = new Set<(vmId: string | undefined) => void>();
@@ -53,6 +57,7 @@ export class SealableVault implements Sealing {
     this.#places = places;
     this.#policy = policy;
     this.#options = options;
+    this.#vaultOptions = { ...options.vault, clock: new Clock((line) => options.report(line)) };
     this.vault = {
       ...forwarded(() => this.#opened()),
       allow: async (caller, what, vm) => {
@@ -86,7 +91,7 @@ export class SealableVault implements Sealing {
       });
     }
     const waits = file !== undefined && (await needsPerson(file.body.ways, places));
-    if (options.sealed !== true && !waits) made.#use(await openVault(lent(store), places, policy, options));
+    if (options.sealed !== true && !waits) made.#use(await openVault(lent(store), places, policy, made.#vaultOptions));
     return made;
   }
 
@@ -160,8 +165,12 @@ export class SealableVault implements Sealing {
     // Nobody is asked at the daemon's own terminal: who unseals may be elsewhere.
     const { askPassphrase: _, ...places } = this.#places;
     try {
-      const opening = given ? { ...places, given } : places;
-      const vault = await openVault(lent(this.#store), opening, this.#policy, this.#options);
+      const vault = await openVault(
+        lent(this.#store),
+        given ? { ...places, given } : places,
+        this.#policy,
+        this.#vaultOptions,
+      );
       try {
         for (const [vmId, host] of this.#booted) await vault.newGeneration(host, vmId);
         await vault.keys.missed(this.#missed);

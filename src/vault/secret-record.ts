@@ -21,7 +21,7 @@ export interface NextRecord {
 }
 
 /**
- * The record after `change`. Of the values the newest KEPT_VERSIONS are kept, and those of `pinned` versions. Throws
+ * The record after `change`, made at `now`. Of the values the newest KEPT_VERSIONS are kept, and those of `pinned` versions. Throws
  * "invalid" for a change that breaks a rule, or brings no value to a secret that has none.
  */
 export function nextRecord(
@@ -29,8 +29,8 @@ export function nextRecord(
   before: SecretRecord | undefined,
   change: SecretChange,
   pinned: ReadonlySet<number>,
+  now: number,
 ): NextRecord {
-  const now = Date.now();
   const metadata = {
     name,
     delivery: mergeDelivery(before?.delivery ?? defaultDelivery, change.delivery ?? {}),

@@ -1,5 +1,6 @@
 import type { Caller } from "#caller";
 import { HatchwayError } from "#error";
+import type { Mirror, MirrorChange } from "#mirror";
 import type { Secret, SecretVersion } from "#secret";
 import type { SecretChange, SecretPut } from "#vault";
 import type { Bundles } from "#vault/bundles";
@@ -24,11 +25,13 @@ export class Secrets {
   readonly #gate: Gate;
   readonly #rows: Rows;
   readonly #bundles: Bundles;
+  readonly #mirror: Mirror | undefined;
 
-  constructor(gate: Gate, rows: Rows, bundles: Bundles) {
+  constructor(gate: Gate, rows: Rows, bundles: Bundles, mirror?: Mirror) {
     this.#gate = gate;
     this.#rows = rows;
     this.#bundles = bundles;
+    this.#mirror = mirror;
   }
 
   async put(caller: Caller, name: string, how: "create" | "update" | "set", change: SecretChange): Promise<SecretPut> {
@@ -44,7 +47,7 @@ export class Secrets {
         });
       }
       if (!stored && how === "update") throw unknownSecret(name);
-      return this.#write(commit, name, stored, change);
+      return this.#write(caller, commit, name, stored, change);
     });
   }
 
@@ -58,7 +61,7 @@ export class Secrets {
       const value = await this.#rows.value(id, version);
       if (!value) throw new HatchwayError("corrupt", `version ${version} of secret "${name}" is not in the store`);
       try {
-        return await this.#write(commit, name, stored, { value });
+        return await this.#write(caller, commit, name, stored, { value });
       } finally {
         value.fill(0);
       }
@@ -83,11 +86,14 @@ export class Secrets {
         const { record: before } = stored;
         const holders = await this.#holders(before.id);
         const delivery = holders.size > 0 ? { path: from, ...before.delivery } : before.delivery;
-        const record = { ...before, name: to, delivery, modifiedAt: Date.now() };
+        const record = { ...before, name: to, delivery, modifiedAt: this.#gate.now() };
         const renamedKey = Rows.renamedKey(before.id);
         const renamed = await this.#rows.get<RenamedRecord>(renamedKey);
         const put = [this.#rows.put(key, record), this.#rows.put<RenamedRecord>(renamedKey, { name: to }, renamed)];
-        await commit({ put, delete: [{ key: stored.key, version: stored.version }] });
+        const change = { before: withoutInner(before), after: withoutInner(record) };
+        await this.#mirrored(caller, change, () =>
+          commit({ put, delete: [{ key: stored.key, version: stored.version }] }),
+        );
         const told = await this.#announce(record.id);
         return {
           result: { secret: withoutInner(record), holders: told },
@@ -111,7 +117,9 @@ export class Secrets {
       const { id, version } = stored.record;
       const rest = [...(await this.#rows.keys(Rows.renamedKey(id))), ...(await this.#rows.keys(`value:${id}:`))];
       const rows = [stored, ...rest].map(({ key, version: written }) => ({ key, version: written }));
-      await commit({ delete: rows.slice(0, TOGETHER) });
+      await this.#mirrored(caller, { before: withoutInner(stored.record) }, () =>
+        commit({ delete: rows.slice(0, TOGETHER) }),
+      );
       const holders = await this.#announce(id);
       return { result: { id, holders, left: rows.slice(TOGETHER) }, subject: { version } };
     });
@@ -171,7 +179,13 @@ export class Secrets {
     return stored;
   }
 
+  /** Makes a change, in the plain folder too if there is one. */
+  #mirrored(caller: Caller, change: MirrorChange, commit: () => Promise<void>): Promise<void> {
+    return this.#mirror ? this.#mirror.change(caller, change, commit) : commit();
+  }
+
   async #write(
+    caller: Caller,
     commit: (writes: Writes) => Promise<void>,
     name: string,
     stored: Stored<SecretRecord> | undefined,
@@ -179,12 +193,17 @@ export class Secrets {
   ): Promise<{ result: SecretPut; subject: Subject }> {
     const holders = stored ? await this.#holders(stored.record.id) : new Map<string, Holder>();
     const pins = [...holders.values()].map(({ pin }) => pin).filter((pin) => pin !== undefined);
-    const { record, dropped } = nextRecord(name, stored?.record, change, new Set(pins));
+    const { record, dropped } = nextRecord(name, stored?.record, change, new Set(pins), this.#gate.now());
     for (const vmId of holders.keys()) await this.#bundles.checkWith(vmId, record);
     const put = [this.#rows.put(this.#rows.secretKey(name), record, stored)];
     if (change.value) put.push(this.#rows.putValue(record.id, record.version, change.value));
     const values = await Promise.all(dropped.map((version) => this.#rows.keys(Rows.valueKey(record.id, version))));
-    await commit({ put, delete: values.flat().map(({ key, version }) => ({ key, version })) });
+    const shown: MirrorChange = { after: withoutInner(record) };
+    if (stored) shown.before = withoutInner(stored.record);
+    if (change.value) shown.value = change.value;
+    await this.#mirrored(caller, shown, () =>
+      commit({ put, delete: values.flat().map(({ key, version }) => ({ key, version })) }),
+    );
     if (stored) await this.#announce(record.id);
     return { result: { secret: withoutInner(record), created: !stored }, subject: { version: record.version } };
   }

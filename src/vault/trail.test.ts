@@ -25,7 +25,7 @@ async function inFiles(count: number): Promise<Made> {
   onTestFinished(() => rm(folder, { recursive: true }));
   const path = join(folder, "audit.jsonl");
   const key = Key.random();
-  const { audit } = await Audit.open(path, key, undefined, 1_000);
+  const { audit } = await Audit.open(path, key, undefined, { full: 1_000 });
   let { anchor } = audit;
   for (let number = 1; number <= count; number++) {
     await audit.intent(fields(`op-${number}`), true);
@@ -71,13 +71,13 @@ describe("a trail of several files", () => {
   test("opens by an anchor in any of its files, and goes on", async ({ expect }) => {
     const { path, key, anchor } = await inFiles(20);
     const positions: AuditAnchor[] = [];
-    const again = await Audit.open(path, key, anchor, 1_000);
+    const again = await Audit.open(path, key, anchor, { full: 1_000 });
     positions.push(again.audit.anchor);
     await again.audit.intent(fields("more"), true);
     await again.audit.outcome({ ...fields("more"), outcome: "ok" });
     await again.audit.close();
     for (const old of [undefined, anchor, ...positions]) {
-      const { audit, open } = await Audit.open(path, key, old, 1_000);
+      const { audit, open } = await Audit.open(path, key, old, { full: 1_000 });
       await audit.close();
       expect(open).toEqual([]);
     }
@@ -86,12 +86,12 @@ describe("a trail of several files", () => {
 
   test("finds what was open when it was rotated since", async ({ expect }) => {
     const { path, key, anchor } = await inFiles(3);
-    const { audit } = await Audit.open(path, key, anchor, 1_000);
+    const { audit } = await Audit.open(path, key, anchor, { full: 1_000 });
     await audit.intent(fields("left-open"), true);
     const left = audit.anchor;
     for (let number = 0; number < 20; number++) await audit.record([{ ...fields(`r-${number}`), outcome: "ok" }], true);
     await audit.close();
-    const { audit: next, open } = await Audit.open(path, key, left, 1_000);
+    const { audit: next, open } = await Audit.open(path, key, left, { full: 1_000 });
     await next.close();
     expect(open.map(({ opId }) => opId)).toEqual(["left-open"]);
   });
@@ -102,7 +102,7 @@ describe("a trail of several files", () => {
     const last = full.at(-1) ?? "";
     const start = Number(last.slice(-16)) + (await stat(join(folder, last))).size;
     await rename(path, `${path}.${String(start).padStart(16, "0")}`);
-    const { audit } = await Audit.open(path, key, anchor, 1_000);
+    const { audit } = await Audit.open(path, key, anchor, { full: 1_000 });
     await audit.record([fields("next")], true);
     await audit.close();
     expect((await verified(path, key)).lines).toBe(41);

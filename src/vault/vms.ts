@@ -65,7 +65,7 @@ export class Vms {
           id: Rows.newId(),
           name,
           runner,
-          createdAt: Date.now(),
+          createdAt: this.#gate.now(),
           ...(launch && { launch }),
           ...(group !== undefined && { group }),
         };
@@ -221,7 +221,7 @@ export class Vms {
       const pinned = pin === true ? secret.version : old?.pin;
       if (pin === true) expect.push({ key, version });
       checkDelivery(atVersion(secret, pinned), mergeDelivery(secret.delivery, change));
-      const attachedAt = old?.attachedAt ?? Date.now();
+      const attachedAt = old?.attachedAt ?? this.#gate.now();
       grants.set(secret.id, {
         secretId: secret.id,
         secretName: name,

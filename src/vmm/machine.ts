@@ -48,8 +48,8 @@ export const qemu: Vmm = {
   },
 
   async attach(spec: Pick<MachineSpec, "name" | "directory">, identity: ProcessIdentity): Promise<Machine | undefined> {
-    const deadline = Date.now() + startTimeoutMs;
-    const qmp = await connectWhileAlive(qmpSocket(spec.directory), identity, () => Date.now() > deadline);
+    const deadline = performance.now() + startTimeoutMs;
+    const qmp = await connectWhileAlive(qmpSocket(spec.directory), identity, () => performance.now() > deadline);
     if (qmp === undefined) {
       if (!isAlive(identity)) return undefined;
       throw new HatchwayError("timeout", `QEMU of "${spec.name}" did not answer within ${startTimeoutMs} ms`);
@@ -101,9 +101,9 @@ class QemuMachine extends EventEmitter<MachineEvents> implements Machine {
 
   async stop(graceMs: number): Promise<MachineExit> {
     this.#stopping = true;
-    const deadline = Date.now() + graceMs;
+    const deadline = performance.now() + graceMs;
     // The button does nothing until the guest has a driver for it, so it is pressed again.
-    for (let left = graceMs; left > 0 && !this.#ended; left = deadline - Date.now()) {
+    for (let left = graceMs; left > 0 && !this.#ended; left = deadline - performance.now()) {
       await this.#tell("system_powerdown");
       await this.#endWithin(Math.min(powerButtonMs, left));
     }
@@ -194,8 +194,8 @@ async function waitForQmp(started: Started, directory: string): Promise<{ qmp: Q
     await closed;
     throw new HatchwayError("unavailable", `QEMU did not start: ${started.lastWords()}`);
   }
-  const deadline = Date.now() + startTimeoutMs;
-  const qmp = await connectWhileAlive(qmpSocket(directory), identity, () => Date.now() > deadline);
+  const deadline = performance.now() + startTimeoutMs;
+  const qmp = await connectWhileAlive(qmpSocket(directory), identity, () => performance.now() > deadline);
   if (qmp !== undefined) return { qmp, identity };
   const late = isAlive(identity);
   signalProcess(identity, "SIGKILL");

@@ -1,7 +1,7 @@
 // A real daemon in this process, on places of its own with short paths, gone when the test is over.
-import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { request } from "node:http";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { VmBody } from "#api";
 import { Daemon } from "#daemon/daemon";
 import type { HatchwayError } from "#error";
@@ -37,12 +37,19 @@ export class TestDaemon {
   }
 
   /** `system` by default: others may pass to the sockets, as in /run, and each VM has a runner of its own. */
-  static async open(mode: "session" | "system" = "system"): Promise<TestDaemon> {
+  static async open(mode: "session" | "system" = "system", config?: string): Promise<TestDaemon> {
     const folder = await mkdtemp("/tmp/hw-");
     await chmod(folder, 0o711);
     const made = new TestDaemon(folder, mode);
+    if (config !== undefined) await made.configure(config);
     await made.start();
     return made;
+  }
+
+  /** Writes the configuration, which the next start reads. */
+  async configure(config: string): Promise<void> {
+    await mkdir(dirname(this.places.config), { recursive: true, mode: 0o700 });
+    await writeFile(this.places.config, config, { mode: 0o600 });
   }
 
   async start(): Promise<void> {

@@ -52,8 +52,11 @@ export class Session implements AsyncDisposable {
   }
 
   /** Starts the daemon in the foreground, and waits until it serves. */
-  async serve(): Promise<void> {
-    const daemon = spawn(command, ["serve", "--session"], { env: this.env, stdio: ["ignore", "ignore", "pipe"] });
+  async serve(flags: readonly string[] = []): Promise<void> {
+    const daemon = spawn(command, ["serve", "--session", ...flags], {
+      env: this.env,
+      stdio: ["ignore", "ignore", "pipe"],
+    });
     this.#daemon = daemon;
     let words = "";
     await new Promise<void>((serving, failed) => {

@@ -37,7 +37,10 @@ export async function injection(pid: number, what: string): Promise<Injection> {
     hits: () => said.split("\n").filter((line) => /\(INJECTED\)|\+\+\+ killed by SIGKILL/.test(line)),
     release: async () => {
       strace.kill("SIGINT");
+      // One whose process was killed under it may wait for that for ever.
+      const late = setTimeout(() => strace.kill("SIGKILL"), 2_000);
       await ended;
+      clearTimeout(late);
     },
   };
 }

@@ -3,6 +3,7 @@ import { cp, mkdtemp, readFile, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Caller } from "#caller";
+import type { Mirror } from "#mirror";
 import type { DeliveryChange } from "#secret";
 import { openMemoryStore, type Faults } from "#store/memory";
 import { openSqliteStore } from "#store/sqlite";
@@ -24,6 +25,7 @@ export interface TestVaultOptions {
   vault?: VaultOptions;
   /** Stands between the vault and its store. */
   around?: (store: Store) => Store;
+  mirror?: Mirror;
 }
 
 export class TestVault {
@@ -65,14 +67,17 @@ export class TestVault {
 
   /** Opens the vault; throws as it does. */
   async start(): Promise<void> {
-    const { store: kind, faults, around, policy = { mode: "session", uid: 1000 } } = this.#options;
+    const { store: kind, faults, around, mirror, policy = { mode: "session", uid: 1000 } } = this.#options;
     const store =
       kind === "sqlite"
         ? await openSqliteStore(this.storeFile, { create: true })
         : openMemoryStore(faults ? { faults } : {});
     this.#store = around ? around(store) : store;
     try {
-      this.#vault = await openVault(this.#store, this.places, policy, this.#options.vault);
+      this.#vault = await openVault(this.#store, this.places, policy, {
+        ...this.#options.vault,
+        ...(mirror && { mirror }),
+      });
     } catch (error) {
       await this.#store.close();
       throw error;

@@ -2,22 +2,35 @@
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { readdirSync, readFileSync, statSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
-import { request } from "node:http";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { request, type RequestOptions } from "node:http";
 import { join } from "node:path";
 import { onTestFinished, test } from "vitest";
+import { parseAddress } from "#daemon/listen";
 import { KEY } from "#test/kit/channel-conformance";
 import { DaemonProcess, endOf } from "#test/kit/daemon-process";
 import { GuestConnection } from "#test/kit/guest-connection";
 import { COMPILED, ended } from "#test/kit/guest-namespace";
 import { countInMemory } from "#test/kit/memory";
 
+const TOKEN = "5eed".repeat(16);
+
 /** A request on the admin socket: its status and body. */
 function ask(made: DaemonProcess, method: string, path: string, body?: Buffer): Promise<[number, string]> {
-  const socketPath = join(made.runtime, "hatchway.sock");
   const headers = body === undefined ? {} : { "content-length": body.length };
+  return told({ socketPath: join(made.runtime, "hatchway.sock"), method, path, headers }, body);
+}
+
+/** The same by the token, on the address that the daemon said it serves on. */
+function askTcp(said: string, method: string, path: string, body: Buffer): Promise<[number, string]> {
+  const { host, port } = parseAddress(/serves on (\S+:\d+)\n/.exec(said)?.[1] ?? "") ?? {};
+  const headers = { authorization: `Bearer ${TOKEN}`, "content-length": body.length };
+  return told({ ...(host !== undefined && { host, port }), method, path, headers }, body);
+}
+
+function told(options: RequestOptions, body?: Buffer): Promise<[number, string]> {
   return new Promise((resolve, reject) => {
-    const asked = request({ socketPath, method, path, headers }, (response) => {
+    const asked = request(options, (response) => {
       let text = "";
       response.on("data", (part: Buffer) => (text += part.toString("latin1")));
       response.once("end", () => resolve([response.statusCode ?? 0, text]));
@@ -54,7 +67,9 @@ async function served(): Promise<{
 }> {
   const made = new DaemonProcess();
   onTestFinished(() => made[Symbol.asyncDispose]());
-  const daemon = await made.serve();
+  const token = join(made.folder, "token");
+  await writeFile(token, `${TOKEN}\n`, { mode: 0o600 });
+  const daemon = await made.serve({}, ["--listen", "127.0.0.1:0", "--token-file", token]);
   return { made, pid: daemon.pid, stop: () => endOf(daemon, "SIGTERM"), said: daemon.stderr };
 }
 
@@ -71,7 +86,24 @@ test("a value is in no file, log, error, argv or environment of the host", async
   await cli(["secret", "create", "db"], value);
   await cli(["secret", "create", "db"], value);
   await cli(["secret", "update", "db"], value);
-  await cli(["vm", "create", "vm1", "--secret", "db"], Buffer.alloc(0));
+  await cli(["secret", "set", "db"], value);
+  // A file of a user's own, which is not among those that are searched.
+  const own = await mkdtemp("/dev/shm/hw-own-");
+  onTestFinished(() => rm(own, { recursive: true }));
+  await writeFile(join(own, "env"), `IN_HEX=${value.toString("hex")}\n`);
+  await writeFile(join(own, "json"), JSON.stringify({ in_base64: data }));
+  await cli(["secret", "import", "--env-file", join(own, "env")], Buffer.alloc(0));
+  await cli(["secret", "import", "--json-file", join(own, "json")], Buffer.alloc(0));
+  await cli(["secret", "generate", "generated", "--bytes", "48"], Buffer.alloc(0));
+  await cli(["secret", "rollback", "db", "--to", "1"], Buffer.alloc(0));
+  await cli(["secret", "rename", "IN_HEX", "renamed"], Buffer.alloc(0));
+  const attached = ["db", "generated", "renamed", "in_base64"].flatMap((name) => ["--secret", name]);
+  await cli(["vm", "create", "vm1", ...attached], Buffer.alloc(0));
+  await cli(["key", "rotate"], Buffer.alloc(0));
+  await cli(["key", "rewrap"], Buffer.alloc(0));
+  const [tcpStatus, tcpText] = await askTcp(said(), "PUT", "/secrets/by-tcp/value", value);
+  expect(tcpStatus).toBe(201);
+  outputs.push(tcpText);
   const answers = [
     await ask(made, "POST", "/secrets", json({ name: "posted", data })),
     await ask(made, "POST", "/secrets", json({ name: "posted", data })),
@@ -98,6 +130,8 @@ test("a value is in no file, log, error, argv or environment of the host", async
   expect(code).toBe(0);
   outputs.push(stdout, stderr, said());
   expect(readFileSync(join(root, "secrets/db")).equals(value)).toBe(true);
+  expect(readFileSync(join(root, "secrets/in_base64"), "latin1")).toBe(data);
+  const searched = [...forms(value), ...forms(readFileSync(join(root, "secrets/generated")))];
 
   for (const live of [true, false]) {
     if (!live) await stop();
@@ -105,11 +139,11 @@ test("a value is in no file, log, error, argv or environment of the host", async
     expect(files.map((path) => path.slice(made.state.length + 1))).toContain("store.db");
     for (const path of files) {
       const bytes = readFileSync(path);
-      for (const form of forms(value)) expect(bytes.includes(form), path).toBe(false);
+      for (const form of searched) expect(bytes.includes(form), path).toBe(false);
     }
   }
   for (const text of [...outputs, ...started]) {
-    for (const form of forms(value)) expect(Buffer.from(text, "latin1").includes(form), text).toBe(false);
+    for (const form of searched) expect(Buffer.from(text, "latin1").includes(form), text).toBe(false);
   }
 });
 

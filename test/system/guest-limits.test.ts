@@ -93,6 +93,26 @@ describe("one vm", () => {
     expect(kept()).toBe(32);
   });
 
+  test("that leaves 2,000 requests unfinished is closed by its limits, and takes nothing from another", async ({
+    expect,
+  }) => {
+    const steady = await open(other);
+    const asked = async (): Promise<number | undefined> =>
+      (await steady.ask("GET /v1/secrets/db", { authorization }))?.status;
+    const all: GuestConnection[] = [];
+    const refused: (number | undefined)[] = [];
+    while (all.length < 2_000) {
+      const some = await Promise.all(Array.from({ length: 100 }, openPatiently));
+      for (const one of some) one.send("GET /v1/bundle?wait=60 HTTP/1.1\r\nhost: x\r\nx-more: ");
+      all.push(...some);
+      refused.push(await asked());
+    }
+    // Those that were let in are cut off for being slow, the others were closed unread.
+    while (all.some(({ ended: over }) => !over)) refused.push(await asked());
+    expect(new Set(refused)).toEqual(new Set([200]));
+    expect(await stillServes(vsock)).toBe(200);
+  });
+
   test("that is slow with a header or a body is cut off", async ({ expect }) => {
     const [nothing, header, body] = await Promise.all([open(), open(), open()]);
     header.send("GET /v1/manifest HTTP/1.1\r\nhost: x\r\n");

@@ -1,6 +1,6 @@
 // hatchway key, as its user has it.
-import { execFileSync } from "node:child_process";
-import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, it } from "vitest";
@@ -67,6 +67,22 @@ describe("hatchway key", () => {
     env["CREDENTIALS_DIRECTORY"] = join(folder, "credentials");
     await session.serve();
     await session.ok(["secret", "set", "db"], { stdin: "value" });
+  });
+});
+
+describe("hatchway key add-way --with-key tpm2", () => {
+  it("says what to do on a machine without a TPM2, and seals to it on one that has it", async ({ expect }) => {
+    await using session = await Session.start();
+    const has = spawnSync("systemd-creds", ["has-tpm2", "--quiet"]).status === 0;
+    const sealed = join(session.folder, "hatchway-key.cred");
+    const ran = await session.run(["key", "add-way", "systemd-credential", "--seal-to", sealed, "--with-key", "tpm2"]);
+    const refused = {
+      code: 9,
+      stderr: expect.stringMatching(/^error: systemd-creds refused: .*\nhint: .*--with-key host/),
+    };
+    expect(ran).toMatchObject(has ? { code: 0 } : refused);
+    expect(existsSync(sealed)).toBe(has);
+    expect((await session.ok(["key", "status"])).includes("systemd-credential")).toBe(has);
   });
 });
 

@@ -2,8 +2,11 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { randomBytes } from "node:crypto";
+import { dirname, join } from "node:path";
 import { onTestFinished, test } from "vitest";
+import { KEY } from "#test/kit/channel-conformance";
+import { GuestConnection } from "#test/kit/guest-connection";
 import { call } from "#test/kit/http";
 import { countInMemory } from "#test/kit/memory";
 
@@ -16,7 +19,8 @@ const IN_BASE64 = [0, 1, 2].map((shift) => {
 /** Its name, as a check that the search finds what is there. */
 const NAME = "this-name-is-no-secret";
 
-test("the daemon keeps no copy of a value that it was given or has given out", async ({ expect }) => {
+/** A daemon in a process of its own. */
+async function started(): Promise<{ pid: number; socket: string }> {
   const folder = await mkdtemp(join(tmpdir(), "hatchway-memory-"));
   const child = spawn(process.execPath, [join(import.meta.dirname, "../kit/daemon-child.ts"), folder], {
     stdio: ["ignore", "pipe", "inherit"],
@@ -28,7 +32,11 @@ test("the daemon keeps no copy of a value that it was given or has given out", a
     await rm(folder, { recursive: true });
   });
   await once(child.stdout, "data");
-  const socket = join(folder, "run", "hatchway.sock");
+  return { pid: child.pid ?? 0, socket: join(folder, "run", "hatchway.sock") };
+}
+
+test("the daemon keeps no copy of a value that it was given or has given out", async ({ expect }) => {
+  const { pid, socket } = await started();
   for (let at = 0; at < 100; at++) {
     const value = Buffer.from(CANARY.repeat(1 + (at % 30) ** 2));
     const put = await call(socket, "PUT", `/secrets/${NAME}.${at}/value`, value);
@@ -44,7 +52,52 @@ test("the daemon keeps no copy of a value that it was given or has given out", a
   // Node reads all connections into one buffer of 64 KiB that is not ours to wipe: the next request's is over it.
   await call(socket, "PUT", "/secrets/other/value", Buffer.alloc(200_000, 0x2e));
 
-  const [name, ...copies] = await countInMemory(child.pid ?? 0, [NAME, CANARY, ...IN_BASE64]);
+  const [name, ...copies] = await countInMemory(pid, [NAME, CANARY, ...IN_BASE64]);
   expect(name).toBeGreaterThan(0);
   expect(copies).toEqual([0, 0, 0, 0]);
 });
+
+/** How often a value is written and read, each way. */
+function rounds(name: string): number {
+  return name === "small" ? 450 : 50;
+}
+
+test(
+  "of a value that was written and read a thousand times there is no copy",
+  { timeout: 180_000 },
+  async ({ expect }) => {
+    const { pid, socket } = await started();
+    const values = { small: randomBytes(48), large: randomBytes(100_000) };
+    for (const [name, value] of Object.entries(values)) {
+      const body = JSON.stringify({ data: value.toString("base64") });
+      for (let round = 0; round < rounds(name); round++) {
+        const put = await call(socket, "PUT", `/secrets/${name}/value`, value);
+        const patch = await call(socket, "PATCH", `/secrets/${name}`, body);
+        if (put.status >= 300 || patch.status >= 300) throw new Error(put.text + patch.text);
+      }
+    }
+    const needles = Object.values(values).flatMap((value) => [
+      value.subarray(0, 32),
+      value.subarray(-32),
+      Buffer.from(value.toString("base64").slice(0, 40)),
+      Buffer.from(value.toString("base64").slice(-40)),
+    ]);
+    const afterWrites = await countInMemory(pid, needles);
+    expect(Math.max(...afterWrites)).toBeLessThanOrEqual(2);
+
+    const vm = await call(socket, "POST", "/vms", JSON.stringify({ name: "web-1", secrets: Object.keys(values) }));
+    const { control_socket } = JSON.parse(vm.text) as { control_socket: string };
+    const guest = await GuestConnection.open(join(dirname(control_socket), "vsock_5107"));
+    onTestFinished(() => guest.close());
+    await guest.ask("POST /v1/claim", {}, JSON.stringify({ key: KEY }));
+    for (const [name, value] of Object.entries(values)) {
+      for (let round = 0; round < 2 * rounds(name); round++) {
+        const answer = await guest.ask(`GET /v1/secrets/${name}`, { authorization: `Hatchway ${KEY}` });
+        if (answer?.body.equals(value) !== true) throw new Error(`"${name}" did not come`);
+      }
+    }
+    // As above: the next request's bytes are over those in Node's buffer.
+    await call(socket, "PUT", "/secrets/other/value", Buffer.alloc(200_000, 0x2e));
+    expect(await countInMemory(pid, needles)).toEqual(needles.map(() => 0));
+  },
+);

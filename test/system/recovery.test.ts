@@ -18,7 +18,7 @@ import { Session } from "#test/kit/session";
 const document = readFileSync(new URL("../../docs/recovery.md", import.meta.url), "utf8");
 
 function block(name: string): string {
-  const [, body] = new RegExp(`^\`\`\`${name} recover(?:y)?\n([^]*?)^\`\`\`$`, "m").exec(document) ?? [];
+  const [, body] = new RegExp(`^\`\`\`${name}\n([^]*?)^\`\`\`$`, "m").exec(document) ?? [];
   if (body === undefined) throw new Error(`docs/recovery.md has no block ${name}`);
   return body;
 }
@@ -58,12 +58,31 @@ describe("docs/recovery.md", () => {
       if (existsSync(join(state, file))) copyFileSync(join(state, file), join(desk, file));
     }
     for (const file of ["keys.age", "identity.txt"]) copyFileSync(join(folder, file), join(desk, file));
-    writeFileSync(join(desk, "recover.js"), block("js"));
+    writeFileSync(join(desk, "recover.js"), block("js recover"));
     const env = { PATH: `${dirname(process.execPath)}:/usr/bin:/bin` };
-    execFileSync("sh", ["-euc", block("sh")], { cwd: desk, env });
+    execFileSync("sh", ["-euc", block("sh recovery")], { cwd: desk, env });
     expect(readdirSync(join(desk, "recovered")).toSorted()).toEqual([...values.keys()].toSorted());
     for (const [name, value] of values)
       expect(readFileSync(join(desk, "recovered", name)).equals(value), name).toBe(true);
+  });
+
+  it("gets every version of every secret back from a backup, with age and tar alone", async ({ expect }) => {
+    await using session = await Session.start();
+    const identity = join(session.folder, "identity.txt");
+    const values = await filled(session, identity);
+    const recipient = execFileSync("age-keygen", ["-y", identity], { encoding: "utf8" }).trim();
+    const desk = join(session.folder, "desk");
+    mkdirSync(desk, { mode: 0o700 });
+    await session.ok(["backup", join(desk, "today.age"), "--recipient", recipient]);
+    copyFileSync(identity, join(desk, "identity.txt"));
+    execFileSync("sh", ["-euc", block("sh backup")], { cwd: desk, env: { PATH: "/usr/bin:/bin" } });
+    for (const [name, value] of values) {
+      const [secret = "", old] = name.split("@");
+      const versions = readdirSync(join(desk, "recovered/values", secret)).toSorted((a, b) => Number(b) - Number(a));
+      const recovered = readFileSync(join(desk, "recovered/values", secret, old ?? versions[0] ?? ""));
+      expect(recovered.equals(value), name).toBe(true);
+    }
+    expect(statSync(join(desk, "recovered/values/text/1")).mode & 0o777).toBe(0o600);
   });
 
   it("makes the keyring again, so that the store opens by another key file", async ({ expect }) => {

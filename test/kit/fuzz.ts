@@ -1,0 +1,52 @@
+// Runs a parser over mutated inputs, for as long as it is told: by default a number of them that takes no time, with
+// FUZZ_SECONDS=600 ten minutes each.
+import { HatchwayError } from "#error";
+import { ProtocolError } from "#protocol/error";
+import { mutated } from "#test/kit/mutate";
+
+const SECONDS = Number(process.env["FUZZ_SECONDS"] ?? 0);
+/** The first input's number; a run goes on from it. */
+const FIRST = Number(process.env["FUZZ_FIRST"] ?? 0);
+
+export interface Target {
+  name: string;
+  seeds: readonly Buffer[];
+  words?: readonly string[];
+  /** Inputs of a run that nobody asked to be longer. */
+  inputs?: number;
+  /** Reads an input; throws what a parser may throw, or an error that says what is wrong. */
+  read: (input: Buffer) => void | Promise<void>;
+}
+
+/** Milliseconds that a test of a target may take. */
+export const FUZZ_TIMEOUT: number = 120_000 + SECONDS * 2_000;
+
+/** How many inputs were read. Throws at the first that made anything but a refusal. */
+export async function fuzz({ name, seeds, words = [], inputs = 1_000, read }: Target): Promise<number> {
+  const end = Date.now() + SECONDS * 1_000;
+  let at = FIRST;
+  while (at < FIRST + inputs || Date.now() < end) {
+    const input = mutated(at, seeds, words);
+    try {
+      await read(input);
+    } catch (cause) {
+      if (!isRefusal(cause)) {
+        throw new Error(
+          `${name}: input ${at} (FUZZ_FIRST=${at}) is no refusal: ${input.toString("base64").slice(0, 4_000)}`,
+          {
+            cause,
+          },
+        );
+      }
+    }
+    at++;
+    // A run of synchronous parsers still lets timers and signals through.
+    if (at % 1_000 === 0) await new Promise(setImmediate);
+  }
+  if (SECONDS > 0) console.log(`${name}: ${at - FIRST} inputs in ${SECONDS} s`);
+  return at - FIRST;
+}
+
+function isRefusal(thrown: unknown): boolean {
+  return thrown instanceof ProtocolError || (thrown instanceof HatchwayError && thrown.code !== "internal");
+}
