@@ -4,7 +4,7 @@
 /** One turn's figures, by unit. */
 export type Figures = Partial<Record<Unit, number>>;
 
-export type Unit = "per second" | "p50 ms" | "p99 ms" | "max ms" | "ms" | "MB";
+export type Unit = "per second" | "p50 ms" | "p99 ms" | "max ms" | "ms" | "MB" | "cpu µs";
 
 /** Where more is better; of the rest less is. */
 export const RATES: ReadonlySet<Unit> = new Set(["per second"]);

@@ -1,7 +1,7 @@
 // Programs that a benchmark needs: those of ours in C, made when it begins, and those of others, where they are.
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { accessSync, constants } from "node:fs";
+import { accessSync, constants, readdirSync, readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import type { Figures } from "./measure.ts";
 
@@ -71,6 +71,15 @@ export async function load(program: string, { to, connections, requests, input }
 
 export function rateOf({ requests, seconds, p50us, p99us }: Loaded): Figures {
   return { "per second": requests / seconds, "p50 ms": p50us / 1000, "p99 ms": p99us / 1000 };
+}
+
+/** Microseconds of processor that a process has taken so far, all its threads together (proc(5), schedstat). */
+export function processorTime(pid: number): number {
+  const threads = readdirSync(`/proc/${pid}/task`);
+  return threads.reduce((sum, thread) => {
+    const [nanoseconds = ""] = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ");
+    return sum + Number(nanoseconds) / 1000;
+  }, 0);
 }
 
 async function output(child: ChildProcess, input: string): Promise<[stdout: string, stderr: string]> {

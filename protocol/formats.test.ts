@@ -64,6 +64,7 @@ describe("docs/formats.md", () => {
       "http receipt",
       "json error",
       "",
+      "",
       "json keyring",
       "",
       "",

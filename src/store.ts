@@ -102,6 +102,8 @@ export type WatchEvent = { kind: "changes"; revision: number; keys: readonly str
 
 /** Puts, deletes and expectations of one change, at most. */
 export const MAX_OPERATIONS = 128;
+/** The same of a change that a store hands on to the one under it, with rows of its own beside the caller's. */
+export const MAX_INNER_OPERATIONS = 1_024;
 /** Rows of one page, at most. */
 export const MAX_LIST = 10_000;
 /** Bytes of one page's rows, at most, unless its first row alone has more (16 MiB). */

@@ -40,6 +40,7 @@ export const stall: Part = {
         {
           what: "guest asks, disk hangs",
           ...(find("strace") === undefined ? { missing: NOT_INSTALLED } : { turn: hanging }),
+          against: [CALM],
           bars: { "max ms": 20 },
         },
       ],

@@ -77,10 +77,14 @@ function listener(api: Api, door: Door, report: Report): (incoming: IncomingMess
   return (incoming, outgoing) => oneAtATime.admit(incoming, outgoing, () => void serve(incoming, outgoing));
 }
 
-/** More than one Host is refused (RFC 9112, section 3.2); Node takes the first. */
-function checkHost({ rawHeaders }: IncomingMessage): void {
+/** More than one Host is refused (RFC 9112, section 3.2), of which Node takes the first, and one that no URL can have. */
+function checkHost({ rawHeaders, headers }: IncomingMessage): void {
   const hosts = rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === "host");
   if (hosts.length > 1) throw new HatchwayError("invalid", "the header Host is there twice");
+  const { host = "" } = headers;
+  if (host !== "" && !URL.canParse(`http://${host}/`)) {
+    throw new HatchwayError("invalid", "the header Host names no host");
+  }
 }
 
 /** Calls `make` now; its result, or what it threw, is what the function gives. */

@@ -20,6 +20,7 @@ import { Delivery } from "#delivery";
 import { DirectoryStore, refuseFolder } from "#directory/store";
 import { HatchwayError, toHatchwayError } from "#error";
 import { GuestServer } from "#guest/server";
+import { Journal } from "#host/journal";
 import { errnoText, isErrno, ownUid, privateDirectory } from "#host/files";
 import type { Mirror } from "#mirror";
 import type { Places } from "#places";
@@ -29,6 +30,7 @@ import type { Store } from "#store";
 import type { Vault } from "#vault";
 import type { Sealing } from "#sealing";
 import { SealableVault, type SealableOptions } from "#vault/sealable";
+import type { TrailHead } from "#vault/trail-heads";
 import { VERSION } from "#version";
 import { isSynced } from "#vm";
 
@@ -46,6 +48,8 @@ export interface DaemonOptions {
   /** Besides what the configuration says. */
   listen?: readonly ListenAddress[];
   tokens?: readonly TokenFile[];
+  /** journald's socket, if it is not where it usually is. */
+  journal?: string;
   /** Called when the daemon cannot go on: a disk that failed, for one. It should then end. */
   onFatal: (error: HatchwayError) => void;
 }
@@ -99,9 +103,11 @@ export class Daemon {
     const config = await readConfig(places.config);
     checkSocketPath(places.socket, "choose a shorter XDG_RUNTIME_DIR");
     const store = await openSqliteStore(join(places.state, "store.db"), { create: true, onFatal });
+    const journal = Journal.open(options.journal);
+    this.#closers.push(() => journal?.[Symbol.dispose]());
     const folder = directoryOf(config, places, log);
     const opened = Promise.withResolvers<HostMachines>();
-    const sealing = await openVaultOver(store, options, config, folder?.mirror, {
+    const sealing = await openVaultOver(store, options, config, journal, folder?.mirror, {
       report: (line) => log.write(line),
       unsealed: async () => {
         const started = await opened.promise;
@@ -177,6 +183,7 @@ async function openVaultOver(
   store: Store,
   { mode, places, askPassphrase, sealed = false, onFatal }: DaemonOptions,
   { roles, audit }: Config,
+  journal: Journal | undefined,
   mirror: Mirror | undefined,
   lid: Pick<SealableOptions, "report" | "unsealed">,
 ): Promise<SealableVault> {
@@ -191,13 +198,31 @@ async function openVaultOver(
     const options = {
       ...lid,
       sealed,
-      vault: { durableReads: audit === "durable", onFatal, ...(mirror && { mirror }) },
+      vault: {
+        durableReads: audit === "durable",
+        onFatal,
+        ...(mirror && { mirror }),
+        onHead: (head: TrailHead) => void journal?.send(headEntry(head)),
+      },
     };
     return await SealableVault.open(store, files, { ...who, ...(roles && { roles }) }, options);
   } catch (error) {
     await store.close();
     throw error;
   }
+}
+
+/** How far trail and store have come, as fields of an entry of journald: docs/operations.md says what they are for. */
+function headEntry({ seq, mac, epoch, revision }: TrailHead): Record<string, string> {
+  return {
+    MESSAGE: `audit trail at line ${seq}, store at revision ${revision}`,
+    PRIORITY: "6",
+    SYSLOG_IDENTIFIER: "hatchway",
+    HATCHWAY_AUDIT_SEQ: String(seq),
+    HATCHWAY_AUDIT_MAC: mac,
+    HATCHWAY_STORE_EPOCH: epoch,
+    HATCHWAY_STORE_REVISION: String(revision),
+  };
 }
 
 /** Throws unless the newest versions are where the configuration says. */

@@ -12,7 +12,8 @@ const MAX_BODY = 4_096;
 
 /** `GET /v1/bundle?have=REV&wait=SECONDS`: the whole manifest and the values that changed since REV; 304 if nothing did. */
 export async function getBundle({ delivery }: Parts, asked: Asked): Promise<void> {
-  const { caller, response, gone } = asked;
+  const { caller, response } = asked;
+  const gone = whenGone(response);
   const { have, wait } = bundleQuery(asked.query);
   const bundle = await delivery.next(caller, caller.vmId, have, wait * 1000, gone);
   if (gone.aborted) return;
@@ -100,6 +101,16 @@ function bundleQuery(query: string): { have: string | undefined; wait: number } 
     throw new HatchwayError("invalid", `the query is not have=REVISION&wait=0 to ${MAX_WAIT}`);
   }
   return { have: parts[1], wait };
+}
+
+/** Aborted when the guest has gone away, or has its answer. */
+function whenGone(response: ServerResponse): AbortSignal {
+  const gone = new AbortController();
+  // Without a reason, abort() makes an exception, which takes as long as half an answer.
+  const abort = (): void => gone.abort("the connection ended");
+  if (response.closed) abort();
+  else response.once("close", abort);
+  return gone.signal;
 }
 
 /** Resolves when the bytes are out, so that they may be wiped; rejects when the guest has gone away. */

@@ -17,8 +17,6 @@ export interface GuestRequest {
   identity: GuestIdentity;
   request: IncomingMessage;
   response: ServerResponse;
-  /** Aborted when the guest has gone away. */
-  gone: AbortSignal;
 }
 
 /** A request that is routed: by whom, and the part of its path or query that the route names. */

@@ -10,8 +10,6 @@ import { route } from "#guest/routes";
 const MAX_CONNECTIONS = 32;
 /** Milliseconds for the header of a request, and for its body. */
 const REQUEST_TIMEOUT = 5_000;
-/** Why a request is given up. Without a reason, abort() makes an exception for each, which takes as long as half an answer. */
-const GONE = "the guest went away";
 /** Milliseconds that a connection is kept on which nothing moves, in or out: longer than the longest wait. */
 const IDLE_TIMEOUT = 75_000;
 
@@ -79,15 +77,13 @@ export class GuestServer {
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const gone = new AbortController();
-    response.once("close", () => gone.abort(GONE));
     try {
       const identity = this.#identities.get(request.socket);
       if (!identity) throw new HatchwayError("internal", "a stream without an identity");
-      const asked: GuestRequest = { identity, request, response, gone: gone.signal };
+      const asked: GuestRequest = { identity, request, response };
       await route(this.#parts, asked);
     } catch (error) {
-      if (!gone.signal.aborted) this.#fail(response, error);
+      if (!response.closed) this.#fail(response, error);
     }
   }
 

@@ -17,6 +17,22 @@ export const getsockopt: Getsockopt = libc.func(
 
 type Fcntl = (fd: number, command: number, type: "int", argument: number) => number;
 export const fcntl: Fcntl = libc.func("int fcntl(int fd, int command, ...)");
+type Socket = (domain: number, type: number, protocol: number) => number;
+/** socket(2). */
+export const socket: Socket = libc.func("int socket(int domain, int type, int protocol)");
+
+type Sendto = (
+  fd: number,
+  bytes: Uint8Array,
+  size: number,
+  flags: number,
+  address: Uint8Array,
+  length: number,
+) => number | bigint;
+/** send(2). */
+export const sendto: Sendto = libc.func(
+  "int64_t sendto(int fd, const uint8_t *bytes, size_t size, int flags, const uint8_t *address, uint32_t length)",
+);
 
 type Prctl = (option: number, value: bigint, zero3: bigint, zero4: bigint, zero5: bigint) => number;
 const prctl: Prctl = libc.func(

@@ -7,11 +7,12 @@ const OP_ID = /^[A-Za-z0-9-]{1,64}$/;
 /** Printable ASCII, so that the order of code units is the order of bytes. */
 const PRINTABLE = /^[ -~]*$/;
 
-export function checkChange(change: Change): void {
+/** `most`: operations, at most. */
+export function checkChange(change: Change, most: number = MAX_OPERATIONS): void {
   checkOpId(change.opId);
   const operations = change.expect.length + change.put.length + change.delete.length;
-  if (operations > MAX_OPERATIONS) {
-    throw new HatchwayError("invalid", `change has ${operations} operations: at most ${MAX_OPERATIONS}`);
+  if (operations > most) {
+    throw new HatchwayError("invalid", `change has ${operations} operations: at most ${most}`);
   }
   for (const { key, version } of change.expect) {
     checkKey(key);

@@ -1,10 +1,10 @@
 import { describe, it } from "vitest";
-import type { WatchEvent } from "#store";
+import { MAX_INNER_OPERATIONS, type WatchEvent } from "#store";
 import { bytesOf, change } from "#test/kit/store-calls";
 import { describeStore } from "#test/kit/store-conformance";
 import { type Fault, Faults, openMemoryStore } from "./memory.ts";
 
-describeStore("memory store", async () => ({ store: openMemoryStore() }));
+describeStore("memory store", async () => ({ store: openMemoryStore(), operations: MAX_INNER_OPERATIONS }));
 
 describe("faults", () => {
   const cases: { fault: Fault; outcome: string; done: boolean }[] = [

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { HatchwayError } from "#error";
-import { type Change, type CommitResult, MAX_PAGE_SIZE, type Page, type Row, type Snapshot, type Store } from "#store";
-import type { WatchEvent } from "#store";
+import { type Change, type CommitResult, MAX_INNER_OPERATIONS, MAX_PAGE_SIZE, type Page, type Row } from "#store";
+import type { Snapshot, Store, WatchEvent } from "#store";
 import { ChangeLog } from "./change-log.ts";
 import { checkChange, checkKeys, checkListing, checkOpId } from "./change.ts";
 
@@ -83,7 +83,7 @@ class MemoryStore implements Store {
 
   async commit(change: Change): Promise<CommitResult> {
     this.#mustBeOpen();
-    checkChange(change);
+    checkChange(change, MAX_INNER_OPERATIONS);
     const fault = this.#faults.take();
     if (fault === "unavailable") throw new HatchwayError("unavailable", "the store is not available");
     if (fault === "unknown-lost") return { outcome: "unknown" };

@@ -30,7 +30,8 @@ function write(): void {
         return;
       }
       const answers = writer.commit(request.changes);
-      const moved = answers.flatMap((answer) => (answer.outcome === "applied" ? answer.bytes : []));
+      // The rows of a change lie end to end in one piece of memory.
+      const moved = answers.flatMap((answer) => (answer.outcome === "applied" ? answer.bytes.slice(0, 1) : []));
       const ready = !writer.wantsCheckpoint;
       say({ kind: "done", answers, ready }, moved);
       if (ready) return;

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { afterEach, beforeEach, describe, it } from "vitest";
 import type { HatchwayError } from "#error";
-import type { Store } from "#store";
+import { MAX_INNER_OPERATIONS, type Store } from "#store";
 import { bytesOf, change } from "#test/kit/store-calls";
 import { describeStore } from "#test/kit/store-conformance";
 import { openSqliteStore } from "./sqlite.ts";
@@ -15,6 +15,7 @@ describeStore("sqlite store", async () => {
   const store = await open();
   return {
     store,
+    operations: MAX_INNER_OPERATIONS,
     reopen: async () => {
       await store.close();
       return open();

@@ -3,7 +3,8 @@
 // such a call cannot be ended, and `process.exit` waits for it: a process that must end then needs SIGKILL.
 
 import { HatchwayError } from "#error";
-import type { Change, CommitResult, Page, Row, Snapshot, Store, WatchEvent } from "#store";
+import { type Change, type CommitResult, MAX_INNER_OPERATIONS, type Page, type Row } from "#store";
+import type { Snapshot, Store, WatchEvent } from "#store";
 import { ChangeLog } from "./change-log.ts";
 import { checkChange, checkKeys, checkListing, checkOpId } from "./change.ts";
 import { CommitQueue } from "./commit-queue.ts";
@@ -78,7 +79,7 @@ class SqliteStore implements Store {
     this.#queue = new CommitQueue(this.#deadlineMs, (changes) => {
       writer.say(
         { kind: "commit", changes },
-        changes.flatMap(({ put }) => put.map(({ bytes }) => bytes.buffer)),
+        changes.flatMap(({ put }) => (put[0] ? [put[0].bytes.buffer] : [])),
       );
     });
     this.#queries = new Queries(reader, this.#deadlineMs);
@@ -122,7 +123,7 @@ class SqliteStore implements Store {
 
   async commit(change: Change): Promise<CommitResult> {
     this.#mustBeOpen();
-    checkChange(change);
+    checkChange(change, MAX_INNER_OPERATIONS);
     return this.#queue.push(copyOf(change));
   }
 
@@ -215,7 +216,7 @@ class SqliteStore implements Store {
   #applied(change: WireChange, { revision, versions, bytes }: Answer & { outcome: "applied" }): void {
     for (const [index, { key }] of change.put.entries()) {
       const row = bytes[index];
-      if (row !== undefined) this.#cache.set(key, versions[index] ?? 0, Buffer.from(row.buffer));
+      if (row !== undefined) this.#keep(key, versions[index] ?? 0, row);
     }
     for (const { key } of change.delete) this.#cache.delete(key);
     const made = this.#log.append([...change.put, ...change.delete].map(({ key }) => key));
@@ -225,8 +226,13 @@ class SqliteStore implements Store {
   /** Keeps a copy of what a read at `revision` found, unless it was written since. */
   #remember({ key, version, bytes }: Row, revision: number): void {
     if (this.#log.changedSince(revision, key)) return;
+    this.#keep(key, version, bytes);
+  }
+
+  /** A copy, since the bytes lie among others. */
+  #keep(key: string, version: number, bytes: Uint8Array): void {
     const copy = Buffer.allocUnsafeSlow(bytes.length);
-    bytes.copy(copy);
+    copy.set(bytes);
     this.#cache.set(key, version, copy);
   }
 
@@ -265,12 +271,22 @@ class SqliteStore implements Store {
   }
 }
 
-/** The caller may wipe its bytes as soon as `commit` has returned; the copies are moved to the writer and back. */
+/**
+ * The caller may wipe its bytes as soon as `commit` has returned; the copies, end to end in one piece of memory, are moved
+ * to the writer and back.
+ */
 function copyOf(change: Change): WireChange {
+  const all = new Uint8Array(change.put.reduce((size, { bytes }) => size + bytes.length, 0));
+  let end = 0;
+  const copy = (bytes: Buffer): Uint8Array<ArrayBuffer> => {
+    all.set(bytes, end);
+    end += bytes.length;
+    return all.subarray(end - bytes.length, end);
+  };
   return {
     opId: change.opId,
     expect: change.expect.map(({ key, version }) => ({ key, version })),
-    put: change.put.map(({ key, version, bytes }) => ({ key, version, bytes: new Uint8Array(bytes) })),
+    put: change.put.map(({ key, version, bytes }) => ({ key, version, bytes: copy(bytes) })),
     delete: change.delete.map(({ key, version }) => ({ key, version })),
   };
 }

@@ -3,7 +3,7 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 import { HatchwayError } from "#error";
 import type { TrailSummary } from "#trail";
 import type { AuditAnchor, AuditLine, AuditPosition } from "#vault/audit";
-import { linesOf, type Segment } from "#vault/audit-files";
+import { linesOf, type RawLine, type Segment, startOfLast } from "#vault/audit-files";
 import type { Key } from "#vault/envelope";
 
 export const BEGINNING: AuditPosition = { offset: 0, seq: 0, mac: "0".repeat(64) };
@@ -23,22 +23,31 @@ export interface CheckedTrail {
   lines: AuditLine[];
   /** The end of the last whole line. */
   end: AuditPosition;
+  /** Where the check began, if lines before that were not looked at. */
+  from?: AuditPosition;
   /** What its last line says, RFC 3339. */
   time?: string;
 }
 
+/** Bytes before the anchor's settled part that are checked with the rest: some thousand lines, a few dozen ms. */
+const AT_ONCE = 1_048_576;
+/** Lines of one step of a long check. */
+const STEP = 1_024;
+
 /**
- * Checks every line from the first on, and that the anchor's places are places of this trail. Throws "corrupt" for one
- * that was edited, or cut before the anchor's newest line.
+ * Checks every line from the first on, or of a long trail from the anchor's settled part on, and that the anchor's places
+ * are places of this trail. Throws "corrupt" for one that was edited, or cut before the anchor's newest line.
  */
 export async function checkTrail(
   segments: readonly Segment[],
   path: string,
   key: Key,
   anchor: AuditAnchor | undefined,
+  atOnce: number = AT_ONCE,
 ): Promise<CheckedTrail> {
   const { settled, newest } = anchor ?? { settled: BEGINNING, newest: BEGINNING };
-  const first = startOf(segments, settled);
+  const isLong = settled.offset - (segments[0]?.start ?? 0) > atOnce;
+  const first = isLong && (await endsAt(segments, settled)) ? settled : startOf(segments, settled);
   const met = new Set([settled, newest].filter((place) => first !== undefined && samePlace(place, first)));
   const lines: AuditLine[] = [];
   let end = first ?? BEGINNING;
@@ -49,19 +58,28 @@ export async function checkTrail(
     for (const place of [settled, newest]) if (samePlace(place, end)) met.add(place);
     if (checked.start >= settled.offset) lines.push(JSON.parse(checked.text) as AuditLine);
   }
-  if (met.has(settled) && met.has(newest)) return { lines, end, ...(last && { time: stampOf(last).time }) };
+  if (met.has(settled) && met.has(newest)) {
+    return {
+      lines,
+      end,
+      ...(last && { time: stampOf(last).time }),
+      ...(first === settled && isLong && { from: settled }),
+    };
+  }
   throw new HatchwayError("corrupt", `the audit trail "${path}" was cut: it lacks line ${newest.seq}`);
 }
 
 /**
  * Checks the whole trail, from its first line to `to`. Where the oldest files were taken away it begins with the first
- * line that is there, which nothing but the next one vouches for. Throws "corrupt" with the first bad line.
+ * line that is there, which nothing but the next one vouches for. Throws "corrupt" with the first bad line. `rest` is
+ * waited for now and then.
  */
 export async function verifyTrail(
   path: string,
   segments: readonly Segment[],
   key: Key,
   to?: AuditPosition,
+  rest?: () => Promise<void>,
 ): Promise<TrailSummary> {
   if (segments.length === 0) throw new HatchwayError("not-found", `there is no audit trail "${path}"`);
   const summary: TrailSummary = { files: segments.length, lines: 0 };
@@ -70,6 +88,7 @@ export async function verifyTrail(
   let last: CheckedLine | undefined;
   for await (const checked of checkedLines(segments, path, key, start, to?.offset)) {
     summary.lines += 1;
+    if (rest && summary.lines % STEP === 0) await rest();
     summary.first ??= stampOf(checked);
     last = checked;
     ({ end } = checked);
@@ -77,6 +96,15 @@ export async function verifyTrail(
   if (last) summary.last = stampOf(last);
   if (!to || samePlace(to, end)) return summary;
   throw new HatchwayError("corrupt", `the audit trail "${path}" was cut: it lacks line ${end.seq + 1}`);
+}
+
+/** Whether a line that ends there says what `place` does. Its MAC is for who checks the lines before it. */
+async function endsAt(segments: readonly Segment[], place: AuditPosition): Promise<boolean> {
+  const from = await startOfLast(segments, 1, place.offset);
+  let last: RawLine | undefined;
+  for await (const line of linesOf(segments, from, place.offset)) last = line;
+  if (last?.end !== place.offset) return false;
+  return last.text.startsWith(`{"seq":${place.seq},`) && last.text.endsWith(`,"mac":"${place.mac}"}`);
 }
 
 /** Where the first line that is there begins, if it is known what was before it. */
@@ -101,7 +129,7 @@ async function* checkedLines(
   to?: number,
 ): AsyncGenerator<CheckedLine> {
   let before = start;
-  for await (const { text, start: offset, end } of linesOf(segments, segments[0]?.start ?? 0, to)) {
+  for await (const { text, start: offset, end } of linesOf(segments, start?.offset ?? segments[0]?.start ?? 0, to)) {
     const { seq, mac } = before ? checkLine(text, path, key, before) : unchecked(text, path);
     before = { offset: end, seq, mac };
     yield { text, start: offset, end: before };

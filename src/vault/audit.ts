@@ -1,7 +1,7 @@
 // The audit trail: one JSON object a line, only the fields below, each line chained to the one before.
 //
 //   {"seq":7,"time":"2026-01-31T12:00:00.000Z","phase":"intent","op":"secret.update","opId":"…","caller":"unix:uid=0,…",
-//    "secret":"db","version":3,"vm":"web-1","outcome":"ok","mac":"64 hex"}
+//    "secret":"db","version":3,"vm":"web-1","revision":9,"outcome":"ok","mac":"64 hex"}
 //
 // `mac` is HMAC-SHA256 under the audit key over the MAC of the line before (32 bytes; zero for the first) and the line
 // as it stands without `,"mac":"…"`. The anchor, kept in the store with every mutation, says from where on there are
@@ -25,6 +25,8 @@ export interface AuditFields {
   vm?: string;
   /** A way to the root key; of a backup, who can open it. */
   way?: string;
+  /** Of the store, with what the operation did: a store that does not reach it is older than this line. */
+  revision?: number;
   /** Closed words only: "ok", an error's code, or how start-up resolved it. */
   outcome?: string;
 }
@@ -56,8 +58,10 @@ export interface OpenedAudit {
   audit: Audit;
   /** Intents without an outcome: whether they were done, the store knows. */
   open: AuditLine[];
-  /** Outcomes after the anchor of changes that were made: the store must know of them. */
+  /** Outcomes after the anchor of changes that were made: the store must have them. */
   done: AuditLine[];
+  /** The end of an older part, if it is long: it was not looked at. */
+  older?: AuditPosition;
 }
 
 /** Milliseconds after which a line is on disk that nobody waits for. */
@@ -120,8 +124,9 @@ export class Audit {
   }
 
   /**
-   * Opens the trail and checks all of it. A last line without its newline was never acknowledged and is
-   * cut off. Throws "corrupt" if the trail is not what was written, "unavailable" if it cannot be opened.
+   * Opens the trail and checks it, but for the older part of a long one. A last line without its newline was never
+   * acknowledged and is cut off. Throws "corrupt" if the trail is not what was written, "unavailable" if it cannot be
+   * opened.
    */
   static async open(
     path: string,
@@ -132,7 +137,7 @@ export class Audit {
     const file = await openFile(path);
     try {
       const segments = await segmentsOf(path);
-      const { lines, end, time } = await checkTrail(segments, path, key, anchor);
+      const { lines, end, time, from } = await checkTrail(segments, path, key, anchor);
       if (time !== undefined) clock.was(Date.parse(time));
       const first = segments.at(-1)?.start ?? 0;
       if (endOf(segments) > end.offset) await file.truncate(end.offset - first);
@@ -145,6 +150,7 @@ export class Audit {
         audit: new Audit(path, file, first, key, end, { full, clock }),
         open: lines.filter(({ phase, opId }) => phase === "intent" && !settled.has(opId)),
         done: outcomes.filter(({ seq, outcome }) => outcome === "ok" && seq > (anchor?.newest.seq ?? 0)),
+        ...(from && { older: from }),
       };
     } catch (error) {
       await file.close();
@@ -266,10 +272,10 @@ export class Audit {
   }
 
   #encode(phase: "intent" | "outcome", fields: AuditFields): Buffer {
-    const { op, opId, caller, secret, version, vm, way, outcome } = fields;
+    const { op, opId, caller, secret, version, vm, way, revision, outcome } = fields;
     const seq = this.#position.seq + 1;
     const time = new Date(this.now()).toISOString();
-    const body = JSON.stringify({ seq, time, phase, op, opId, caller, secret, version, vm, way, outcome });
+    const body = JSON.stringify({ seq, time, phase, op, opId, caller, secret, version, vm, way, revision, outcome });
     const { line, end } = encodeLine(this.#key, this.#position, body);
     this.#position = end;
     return line;
@@ -335,6 +341,11 @@ export class Audit {
     } catch (cause) {
       this.#fail(cause, []);
     }
+  }
+
+  /** Writes nothing any more, so that nothing is done or disclosed: the trail is not what was written. */
+  condemn(error: HatchwayError): void {
+    this.#failure ??= error;
   }
 
   /** After a failed write the file's end is unknown: this process writes no more, and so discloses no more. */

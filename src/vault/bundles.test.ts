@@ -3,6 +3,7 @@ import type { Bundle } from "#bundle";
 import { encodeManifest } from "#protocol/manifest";
 import type { Change, Store } from "#store";
 import { Faults } from "#store/memory";
+import { deleteRaw, rawRows } from "#test/kit/tamper";
 import { admin, guest, refusal, TestVault } from "#test/kit/vault";
 
 function resolve(made: TestVault, vmId: string): Promise<Bundle> {
@@ -192,12 +193,16 @@ describe("disclosing", () => {
   });
 
   test("says that a value is corrupt which is missing", async ({ expect }) => {
-    await using made = await TestVault.open();
+    await using made = await TestVault.open({ store: "sqlite" });
     await made.set("a", "v");
     const { id } = await made.vm("web", "a");
-    const [row] = (await made.store.list("value:", { limit: 2 })).rows;
-    if (!row) throw new Error("one value was expected");
-    await made.store.commit({ opId: "x", expect: [], put: [], delete: [{ key: row.key, version: row.version }] });
+    await made.stop();
+    const values = rawRows(made.storeFile, "value:");
+    deleteRaw(
+      made.storeFile,
+      values.map(({ key }) => key),
+    );
+    await made.start();
     expect(await refusal(made.seen(id, "a"))).toBe("corrupt");
   });
 

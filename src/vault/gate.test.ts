@@ -5,6 +5,7 @@ import { describe, test, vi } from "vitest";
 import { HatchwayError } from "#error";
 import { Faults } from "#store/memory";
 import type { Change, CommitResult, Store } from "#store";
+import { deleteRaw } from "#test/kit/tamper";
 import { admin, guest, refusal, TestVault } from "#test/kit/vault";
 
 const line = (entry: object): string =>
@@ -191,7 +192,7 @@ describe("when the store does not say whether it was done", () => {
           return typeof value === "function" ? (value.bind(target) as unknown) : value;
         },
       });
-    await using made = await TestVault.open({ faults, around: slow });
+    await using made = await TestVault.open({ faults, below: slow });
     faults.next("unknown-applied");
     expect((await made.set("db", "one")).created).toBe(true);
     expect(asked).toBe(3);
@@ -235,7 +236,7 @@ class LateStore {
 
 test("a change that is made after it was given up holds, and has its outcome then", async ({ expect }) => {
   const late = new LateStore();
-  await using made = await TestVault.open({ around: (store) => late.around(store) });
+  await using made = await TestVault.open({ below: (store) => late.around(store) });
   await made.set("db", "one");
   const { id } = await made.vm("web", "db");
   expect(await made.seen(id, "db")).toBe("one");
@@ -321,14 +322,8 @@ describe("at start", () => {
   test("a store without the row that anchors the trail is refused", async ({ expect }) => {
     await using made = await TestVault.open({ store: "sqlite" });
     await made.set("db", "one");
-    const [head] = (await made.store.read(["head"])).rows;
-    await made.store.commit({
-      opId: "stranger",
-      expect: [],
-      put: [],
-      delete: [{ key: "head", version: head?.version ?? 0 }],
-    });
-    await made.crash();
+    await made.stop();
+    deleteRaw(made.storeFile, ["head"]);
     await expect(made.start()).rejects.toMatchObject({ code: "corrupt" });
   });
 });

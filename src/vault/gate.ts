@@ -8,6 +8,12 @@ import type { Audit, AuditAnchor, AuditFields } from "#vault/audit";
 import { authorise, refusalOf, scopes, type Operation, type Policy, type Subject } from "#vault/authorise";
 import type { Put, Rows } from "#vault/rows";
 
+/** The row `head`: where the trail was, and that there is a tree over all rows. */
+export interface Head extends AuditAnchor {
+  /** Absent in a store of a time when there was none. */
+  tree?: true;
+}
+
 export type Writes = Partial<Pick<Change, "expect" | "put" | "delete">>;
 
 /** Told which rows are about to be deleted; they are once it has resolved. */
@@ -47,10 +53,10 @@ export class Gate {
     this.#durableReads = durableReads;
   }
 
-  /** The anchor that the newest mutation left in the store. Throws "corrupt" where one is missing. */
-  static async anchorOf(store: Store, rows: Rows): Promise<AuditAnchor | undefined> {
-    const anchor = await rows.getBlind<AuditAnchor>(HEAD);
-    if (anchor || (await store.revision()) === 0) return anchor;
+  /** What the newest mutation left in the store. Throws "corrupt" where it is missing. */
+  static async headOf(store: Store, rows: Rows): Promise<Head | undefined> {
+    const head = await rows.getBlind<Head>(HEAD);
+    if (head || (await store.revision()) === 0) return head;
     throw new HatchwayError("corrupt", "the store lacks the row that says how far the audit trail reached");
   }
 
@@ -129,11 +135,14 @@ export class Gate {
     await this.#learn();
     const fields = auditFields(caller, operation, randomUUID(), subject);
     await this.#audit.intent(fields, true);
+    let revision: number | undefined;
+    const commit = async (writes: Writes): Promise<void> => {
+      revision = await this.#commit(fields.opId, writes);
+    };
     try {
-      const done = await this.#oneByOne.run(keyOf(subject), () =>
-        this.retry(() => act((writes) => this.#commit(fields.opId, writes))),
-      );
-      await this.#audit.outcome({ ...fields, ...auditSubject(done.subject), outcome: "ok" });
+      const done = await this.#oneByOne.run(keyOf(subject), () => this.retry(() => act(commit)));
+      const at = revision === undefined ? {} : { revision };
+      await this.#audit.outcome({ ...fields, ...auditSubject(done.subject), ...at, outcome: "ok" });
       return done.result;
     } catch (error) {
       if (this.#uncertain.has(fields.opId)) this.#uncertain.set(fields.opId, fields);
@@ -217,7 +226,8 @@ export class Gate {
     }
   }
 
-  async #commit(opId: string, writes: Writes): Promise<void> {
+  /** Answers the revision of the store that has it. */
+  async #commit(opId: string, writes: Writes): Promise<number> {
     await this.#announce(writes.delete);
     const change: Change = {
       opId,
@@ -226,24 +236,24 @@ export class Gate {
       delete: writes.delete ?? [],
     };
     const result = await this.#store.commit(change);
-    if (result.outcome === "ok") return;
+    if (result.outcome === "ok") return result.revision;
     if (result.outcome === "conflict") {
       throw new HatchwayError("conflict", "somebody else changed it meanwhile", { hint: "try again" });
     }
     const fate = await this.#fateOf(opId);
     if (fate === "open") this.#uncertain.set(opId, undefined);
-    if (fate !== "done") {
-      throw new HatchwayError("unavailable", "the store does not say whether the change was made", {
-        hint: "look at the secret or vm, then try again",
-      });
-    }
+    if (typeof fate === "number") return fate;
+    throw new HatchwayError("unavailable", "the store does not say whether the change was made", {
+      hint: "look at the secret or vm, then try again",
+    });
   }
 
   #head(): Put {
     return this.#rows.putBlind(HEAD, {
       ...this.#audit.anchor,
       keyring: this.#rows.keyringEdition,
-    } satisfies AuditAnchor);
+      tree: true,
+    } satisfies Head);
   }
 
   /** Whether a commit that was given up may become visible yet, at any change of the store. */
@@ -257,7 +267,8 @@ export class Gate {
       const fate = await fateOf(this.#store, opId);
       if (fate === "open" || !fields) continue;
       this.#uncertain.delete(opId);
-      await this.#audit.outcome({ ...fields, outcome: fate === "done" ? "ok" : "not-done" });
+      const done = typeof fate === "number" ? { revision: fate, outcome: "ok" } : { outcome: fate };
+      await this.#audit.outcome({ ...fields, ...done });
     }
   }
 
@@ -265,18 +276,18 @@ export class Gate {
     const deadline = performance.now() + UNKNOWN_DEADLINE;
     for (;;) {
       const fate = await fateOf(this.#store, opId);
-      if (fate === "done" || performance.now() >= deadline) return fate;
+      if (typeof fate === "number" || performance.now() >= deadline) return fate;
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   }
 }
 
-/** What became of a commit; one that is under way still may be done yet. */
-type Fate = "done" | "not-done" | "open";
+/** What became of a commit: at which revision it was done; one that is under way still may be done yet. */
+type Fate = number | "not-done" | "open";
 
 async function fateOf(store: Store, opId: string): Promise<Fate> {
   try {
-    return (await store.committed(opId)) === undefined ? "not-done" : "done";
+    return (await store.committed(opId)) ?? "not-done";
   } catch (error) {
     if (error instanceof HatchwayError && error.code === "unavailable") return "open";
     throw error;

@@ -2,7 +2,8 @@
 //
 //   ways (key file, credential, age, passphrase)  each seal  root key  seals  terms  seal  records, and data keys of values
 //
-// The root key gives, by HKDF, the keys that outlive terms: of names, of the audit and of the keyring's MAC. How the
+// The root key gives, by HKDF, the keys that outlive terms: of names, of the audit, of the tree over all rows
+// and of the keyring's MAC. How the
 // file looks is in src/vault/keyring-file.ts.
 import { randomBytes } from "node:crypto";
 import { HatchwayError, toHatchwayError } from "#error";
@@ -23,6 +24,8 @@ export class Keyring implements TermKeys, Disposable {
   /** For the blind index of names. */
   readonly nameKey: Key;
   readonly auditKey: Key;
+  /** For the tree over all rows, src/store/tree-store.ts. */
+  readonly treeKey: Key;
   /** The name of the way that opened it. */
   readonly openedBy: string;
   readonly #path: string;
@@ -42,6 +45,7 @@ export class Keyring implements TermKeys, Disposable {
     this.#terms = new Map(body.terms.map(({ term, sealed }) => [term, this.#openTerm(term, sealed)]));
     this.nameKey = derive(root, this.storeId, "names");
     this.auditKey = derive(root, this.storeId, "audit");
+    this.treeKey = derive(root, this.storeId, "tree");
   }
 
   /** The term that new seals are made under. */
@@ -140,7 +144,8 @@ export class Keyring implements TermKeys, Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const key of [...this.#terms.values(), this.nameKey, this.auditKey, this.#root]) key[Symbol.dispose]();
+    const derived = [this.nameKey, this.auditKey, this.treeKey];
+    for (const key of [...this.#terms.values(), ...derived, this.#root]) key[Symbol.dispose]();
   }
 
   /** Writes what `change` makes of the file, one change at a time; then it holds. */

@@ -1,33 +1,43 @@
 import { Clock } from "#clock";
+import type { KeyObject } from "node:crypto";
 import { HatchwayError } from "#error";
 import type { Mirror } from "#mirror";
 import { privateDirectory } from "#host/files";
 import type { Store } from "#store";
+import { buildTree } from "#store/tree-build";
+import { openTreeStore } from "#store/tree-store";
 import type { Vault } from "#vault";
-import { Audit } from "#vault/audit";
+import { Audit, type AuditLine } from "#vault/audit";
+import { checkBeside } from "#vault/audit-thread";
 import type { Policy } from "#vault/authorise";
 import { StoreBackups } from "#vault/backups";
 import { Bundles } from "#vault/bundles";
-import { Gate } from "#vault/gate";
+import { Gate, type Head } from "#vault/gate";
+import { Grants } from "#vault/grants";
 import { createKeyring, openKeyring, type Keyring } from "#vault/keyring";
 import { KeyOperations } from "#vault/keys";
 import { Ledgers } from "#vault/ledgers";
 import { Plain } from "#vault/plain";
 import { Rewrap } from "#vault/rewrap";
 import { operationOf } from "#vault/roles";
-import { Rows } from "#vault/rows";
+import { BLIND_ROWS, Rows } from "#vault/rows";
 import { Secrets } from "#vault/secrets";
 import { AuditTrail } from "#vault/trail";
+import { type TrailHead, TrailHeads } from "#vault/trail-heads";
 import { Vms } from "#vault/vms";
 import type { WaySources } from "#vault/ways";
 
 export interface VaultOptions {
   /** A read's line of the audit is synced before the value leaves; else it is written before, and synced soon after. */
   durableReads?: boolean;
-  /** Called once when the disk under the audit trail failed: end the process. */
+  /** Called once when the disk under the audit trail failed, or the older part of it does not hold: end the process. */
   onFatal?: (error: HatchwayError) => void;
   /** What times that are written down are read from. */
   clock?: Clock;
+  /** Told how far trail and store have come, once a second at most while they go on, and when the vault is closed. */
+  onHead?: (head: TrailHead) => void;
+  /** Stands between the vault and the store with its tree: for who wants to see each read and change of the vault. */
+  around?: (store: Store) => Store;
   /** Keeps the newest versions as well, in plain. */
   mirror?: Mirror;
 }
@@ -42,32 +52,36 @@ export interface VaultPlaces extends WaySources {
 
 /**
  * Opens the vault over `store`, which it then owns. Throws "wrong-key", "corrupt", "forbidden" or "unavailable" before
- * anything could be served. `onFatal` is called when the disk of the audit trail failed: the vault should then be closed.
+ * anything could be served. `onFatal` is called when the vault should be closed since the audit trail cannot go on.
  */
 export async function openVault(
-  store: Store,
+  raw: Store,
   places: VaultPlaces,
   policy: Policy,
-  { durableReads = false, onFatal = () => undefined, clock = new Clock(), mirror }: VaultOptions = {},
+  {
+    durableReads = false,
+    onFatal = () => undefined,
+    clock = new Clock(),
+    mirror,
+    onHead = () => undefined,
+    around = (store) => store,
+  }: VaultOptions = {},
 ): Promise<Vault> {
   await using opened = new AsyncDisposableStack();
-  const keyring = opened.use(await keyringOf(store, places));
-  const rows = new Rows(store, keyring);
-  const anchor = await Gate.anchorOf(store, rows);
-  if (keyring.edition < (anchor?.keyring ?? 0)) {
+  const keyring = opened.use(await keyringOf(raw, places));
+  const tree = await openTreeStore(raw, keyring.treeKey.object, BLIND_ROWS);
+  const head = await Gate.headOf(raw, new Rows(tree ?? raw, keyring));
+  if (keyring.edition < (head?.keyring ?? 0)) {
     throw new HatchwayError("corrupt", `the keyring "${places.keyring}" is older than the store: it was put back`, {
       hint: "put back the newest keyring.json of this store, or make it again: hatchway key restore",
     });
   }
-  const { audit, open, done } = await Audit.open(places.audit, keyring.auditKey, anchor, { clock });
+  const { audit, open, done, older } = await Audit.open(places.audit, keyring.auditKey, head, { clock });
   opened.defer(() => audit.close());
   audit.onSyncFailed(onFatal);
-  for (const { seq, opId } of done) {
-    if ((await store.committed(opId)) !== undefined) continue;
-    throw new HatchwayError("corrupt", `the store is older than the audit trail: it lacks the change of line ${seq}`, {
-      hint: "put back the newer store",
-    });
-  }
+  const store = around(tree ?? (await firstTree(raw, keyring.treeKey.object, head, done)));
+  await checkAge(store, done);
+  const rows = new Rows(store, keyring);
   // What was under way when the last process ended: the store knows whether it happened.
   for (const { op, opId, caller, secret, vm, way } of open) {
     const outcome = (await store.committed(opId)) === undefined ? "not-done" : "ok";
@@ -85,14 +99,26 @@ export async function openVault(
   const ledgers = new Ledgers(gate, rows, await store.epoch());
   const bundles = new Bundles(gate, rows, ledgers);
   const secrets = new Secrets(gate, rows, bundles, mirror);
-  const vms = new Vms(gate, rows, secrets, bundles, ledgers, policy);
+  const grants = new Grants(gate, rows, secrets, bundles);
+  const vms = new Vms(gate, rows, grants, bundles, ledgers, policy);
   const unwatch = store.watch(await store.revision(), (event) => {
     if (event.kind === "reset" || gate.isUncertain) bundles.changedAll();
   });
 
+  // From now on nobody may say that there never was a tree.
+  if (head && head.tree !== true) await gate.settle();
   const rewrap = new Rewrap(store, rows, keyring, gate);
   await rewrap.resume();
 
+  if (older) {
+    const segments = await audit.segments();
+    const stop = checkBeside({ path: places.audit, segments, key: keyring.auditKey, to: older }, (error) => {
+      audit.condemn(error);
+      onFatal(error);
+    });
+    opened.defer(stop);
+  }
+  const heads = new TrailHeads(audit, store, onHead);
   const whileOpen = opened.move();
   return {
     allow: (caller, what, vm) => gate.read(caller, what, vm === undefined ? {} : { vm }, async () => undefined),
@@ -116,10 +142,10 @@ export async function openVault(
     vm: (caller, name) => vms.get(caller, name),
     vms: (caller) => vms.all(caller),
     admit: (caller, what, name) => vms.admit(caller, what, name),
-    attach: (caller, vm, grants) => vms.attach(caller, vm, grants),
-    detach: (caller, vm, secret) => vms.detach(caller, vm, secret),
-    unpin: (caller, vm, secret) => vms.unpin(caller, vm, secret),
-    grants: (caller, vm) => vms.grants(caller, vm),
+    attach: (caller, vm, requests) => grants.attach(caller, vm, requests),
+    detach: (caller, vm, secret) => grants.detach(caller, vm, secret),
+    unpin: (caller, vm, secret) => grants.unpin(caller, vm, secret),
+    grants: async (caller, vm) => grants.of(caller, await vms.get(caller, vm)),
 
     resolve: (caller, vmId) => {
       if (caller.kind === "vm") ledgers.contact(vmId);
@@ -187,11 +213,48 @@ export async function openVault(
         await rewrap.stop();
         await gate.over();
         await gate.settle();
+        await heads.close();
       } finally {
         await whileOpen.disposeAsync();
       }
     },
   };
+}
+
+/**
+ * Builds the tree over the rows of a store that never had one. That it never had one, the head and the trail must bear out:
+ * both say it of every store that has, so that taking the tree away makes no other.
+ */
+async function firstTree(
+  raw: Store,
+  key: KeyObject,
+  head: Head | undefined,
+  done: readonly AuditLine[],
+): Promise<Store> {
+  const hint = "put back the newest copy of the store, or a backup";
+  if (head?.tree === true || done.some(({ revision }) => revision !== undefined)) {
+    throw new HatchwayError("corrupt", "the store lacks the tree over its rows", { hint });
+  }
+  for (const { seq, opId } of done) {
+    if ((await raw.committed(opId)) === undefined) throw tooOld(seq);
+  }
+  await buildTree(raw, key, BLIND_ROWS);
+  const tree = await openTreeStore(raw, key, BLIND_ROWS);
+  if (!tree)
+    throw new HatchwayError("corrupt", "the tree over the store's rows is gone as soon as it was built", { hint });
+  return tree;
+}
+
+/** Throws "corrupt" unless the store has reached all that the trail says was done. */
+async function checkAge(store: Store, done: readonly AuditLine[]): Promise<void> {
+  const reached = await store.revision();
+  for (const { seq, revision } of done) if (revision !== undefined && revision > reached) throw tooOld(seq);
+}
+
+function tooOld(seq: number): HatchwayError {
+  return new HatchwayError("corrupt", `the store is older than the audit trail: it lacks the change of line ${seq}`, {
+    hint: "put back the newer store",
+  });
 }
 
 function guest(caller: Parameters<Vault["claim"]>[0]): { vmId: string } {

@@ -5,6 +5,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { HatchwayError, toHatchwayError } from "#error";
 import type { RewrapProgress } from "#keys";
 import { MAX_OPERATIONS, type Row, type Store } from "#store";
+import { isOfTree } from "#store/tree-root";
 import { termOf } from "#vault/envelope";
 import type { Gate } from "#vault/gate";
 import type { Keyring } from "#vault/keyring";
@@ -127,6 +128,8 @@ export class Rewrap {
 export async function countTerms(store: Store): Promise<Map<number, number>> {
   const counts = new Map<number, number>();
   for await (const row of allRows(store)) {
+    // Seen only where no vault stands before the store: it has no seal.
+    if (isOfTree(row.key)) continue;
     const term = termOf(row.bytes);
     counts.set(term, (counts.get(term) ?? 0) + 1);
   }

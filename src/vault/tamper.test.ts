@@ -56,7 +56,7 @@ let vmIds: string[];
 beforeEach(async () => {
   const real = openMemoryStore();
   store = new EditedStore(real);
-  made = await TestVault.open({ around: () => store });
+  made = await TestVault.open({ below: () => store });
   await made.set("db", VALUE);
   await made.set("old-name", "another");
   const web = await made.vm("web", "db", "old-name");
@@ -69,6 +69,8 @@ beforeEach(async () => {
   await made.vault.keys.rewrap(admin);
   while ((await made.vault.keys.rewrapProgress(admin)).state === "running") await new Promise(setImmediate);
   for (const { id } of [web, api]) await made.seen(id, "db");
+  // A store has one owner at a time.
+  await made.stop();
 });
 
 afterEach(() => made[Symbol.asyncDispose]());

@@ -3,11 +3,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, onTestFinished, test } from "vitest";
 import { admin, auditLines, guest, refusal, TestVault } from "#test/kit/vault";
+import type { Caller } from "#caller";
+import type { HatchwayError } from "#error";
 import type { TrailSummary } from "#trail";
 import { Audit, type AuditAnchor } from "#vault/audit";
 import { verifyTrail } from "#vault/audit-chain";
 import { segmentsOf } from "#vault/audit-files";
 import { Key } from "#vault/envelope";
+import type { TrailHead } from "#vault/trail-heads";
 
 const fields = (opId: string) => ({ op: "secret.update", opId, caller: "unix:uid=0,gid=0,pid=1" });
 
@@ -40,6 +43,78 @@ const verified = async (path: string, key: Key): Promise<TrailSummary> =>
   verifyTrail(path, await segmentsOf(path), key);
 
 const corrupt = { name: "HatchwayError", code: "corrupt" };
+
+/** A vault whose trail has `count` lines of something harmless before its last change; stopped. */
+async function longTrail(count: number, onFatal: (error: HatchwayError) => void): Promise<TestVault> {
+  const made = await TestVault.open({ store: "sqlite", vault: { onFatal } });
+  await made.set("db", "value");
+  const denied: Caller = { kind: "unix", uid: 4711, gid: 4711, pid: 1 };
+  for (let done = 0; done < count; done += 100) {
+    await Promise.all(Array.from({ length: 100 }, () => refusal(made.vault.secrets(denied))));
+  }
+  await made.set("db", "newer");
+  await made.stop();
+  return made;
+}
+
+test("how far trail and store have come is told when the vault is closed", async ({ expect }) => {
+  const heads: TrailHead[] = [];
+  await using made = await TestVault.open({ vault: { onHead: (head) => heads.push(head) } });
+  await made.set("db", "value");
+  const [epoch, revision] = [await made.store.epoch(), await made.store.revision()];
+  await made.stop();
+  const last = (await made.audit()).at(-1);
+  // Closing writes the head once more.
+  const head = { seq: last?.seq, mac: last?.mac, epoch: epoch.toString("hex"), revision: revision + 1 };
+  expect(heads.at(-1)).toEqual(head);
+});
+
+describe("a long trail", () => {
+  // Some 200 bytes a line; more than 1 MiB is looked at beside the serving.
+  const LINES = 6_000;
+
+  test("is checked to its beginning while the vault serves", async ({ expect }) => {
+    const faults: HatchwayError[] = [];
+    await using made = await longTrail(LINES, (error) => faults.push(error));
+    await made.start();
+    expect((await made.vault.secret(admin, "db")).version).toBe(2);
+    expect((await made.vault.trail.verify(admin)).lines).toBeGreaterThan(LINES);
+    await made.stop();
+    expect(faults).toEqual([]);
+  });
+
+  test("with an edit in its older part ends the vault, which then does nothing more", async ({ expect }) => {
+    const { promise, resolve } = Promise.withResolvers<HatchwayError>();
+    await using made = await longTrail(LINES, resolve);
+    const whole = await readFile(made.places.audit, "utf8");
+    await writeFile(made.places.audit, whole.replace('"op":"secret.list"', '"op":"secret.lisp"'));
+    await made.start();
+    expect(await promise).toMatchObject({
+      code: "corrupt",
+      message: expect.stringMatching(/^the audit trail ".*" was edited: line \d+ does not hold$/) as string,
+    });
+    expect(await refusal(made.set("db", "newest"))).toBe("corrupt");
+    await made.stop().catch(() => undefined);
+  });
+
+  test("that was cut, or whose anchor is not in it, is refused at start", async ({ expect }) => {
+    const faults: HatchwayError[] = [];
+    await using made = await longTrail(LINES, (error) => faults.push(error));
+    const whole = await readFile(made.places.audit, "utf8");
+    const lines = whole.split("\n");
+    for (const text of [
+      lines.slice(0, -3).join("\n"),
+      lines.slice(1).join("\n"),
+      whole.replace(
+        /("mac":")(.)(?=[^\n]*\n$)/,
+        (_, before: string, digit: string) => before + (digit === "0" ? "1" : "0"),
+      ),
+    ]) {
+      await writeFile(made.places.audit, text);
+      expect(await refusal(made.start())).toBe("corrupt");
+    }
+  });
+});
 
 describe("a trail of several files", () => {
   test("is full files, named by where they begin, and one that grows; all private", async ({ expect }) => {

@@ -23,8 +23,10 @@ export interface TestVaultOptions {
   faults?: Faults;
   policy?: Policy;
   vault?: VaultOptions;
-  /** Stands between the vault and its store. */
+  /** Stands between the vault and its store with the tree. */
   around?: (store: Store) => Store;
+  /** Stands between the tree and the store under it. */
+  below?: (store: Store) => Store;
   mirror?: Mirror;
 }
 
@@ -67,15 +69,16 @@ export class TestVault {
 
   /** Opens the vault; throws as it does. */
   async start(): Promise<void> {
-    const { store: kind, faults, around, mirror, policy = { mode: "session", uid: 1000 } } = this.#options;
+    const { store: kind, faults, around, below, mirror, policy = { mode: "session", uid: 1000 } } = this.#options;
     const store =
       kind === "sqlite"
         ? await openSqliteStore(this.storeFile, { create: true })
         : openMemoryStore(faults ? { faults } : {});
-    this.#store = around ? around(store) : store;
+    this.#store = below ? below(store) : store;
     try {
       this.#vault = await openVault(this.#store, this.places, policy, {
         ...this.#options.vault,
+        ...(around && { around }),
         ...(mirror && { mirror }),
       });
     } catch (error) {

@@ -9,6 +9,7 @@ import { afterEach, beforeEach, describe, it } from "vitest";
 import type { HatchwayError } from "#error";
 import { openSqliteStore } from "#store/sqlite";
 import type { ChildLine } from "#test/kit/store-child";
+import { MAX_INNER_OPERATIONS } from "#store";
 import { describeStore } from "#test/kit/store-conformance";
 import { StoreProcess } from "#test/kit/store-process";
 import { inject } from "#test/kit/strace";
@@ -20,7 +21,7 @@ const DEADLINE_MS = 300;
 describeStore("sqlite store that keeps no rows in memory", async () => {
   const directory = await mkdtemp(join(tmpdir(), "hatchway-store-"));
   const store = await openSqliteStore(join(directory, "store.db"), { create: true, cacheSize: 0 });
-  return { store, remove: () => rm(directory, { recursive: true }) };
+  return { store, operations: MAX_INNER_OPERATIONS, remove: () => rm(directory, { recursive: true }) };
 });
 
 describe("a store's process", () => {
