@@ -96,11 +96,11 @@ function placeOf(program: Command, words: readonly string[]): Place | undefined 
 }
 
 /** What flags take that take one of few words. */
-const WORDS: Readonly<Record<string, readonly string[]>> = {
-  "--vmm": VMMS,
-  "--channel": WIRED,
-  "--form": FORMS,
-  "--guest": ["systemd", "other"],
+const WORDS: Readonly<Record<string, { words: readonly string[]; summary: string }>> = {
+  "--vmm": { words: VMMS, summary: "VMM" },
+  "--channel": { words: WIRED, summary: "way into a VM" },
+  "--form": { words: FORMS, summary: "language of a VMM" },
+  "--guest": { words: ["systemd", "other"], summary: "guest" },
 };
 
 async function offered(
@@ -108,8 +108,8 @@ async function offered(
   current: string,
   names: (kind: "secret" | "vm") => Promise<string[]>,
 ): Promise<Candidate[]> {
-  const words = WORDS[valueOf?.long ?? ""];
-  if (words) return words.map((word) => ({ word, summary: "" }));
+  const few = WORDS[valueOf?.long ?? ""];
+  if (few) return few.words.map((word) => ({ word, summary: few.summary }));
   if (valueOf) return valueOf.long === "--secret" || valueOf.long === "--secrets" ? named("secret", names) : [];
   if (current.startsWith("-")) return flagsOf(command);
   const commands = command.commands.map((sub) => ({ word: sub.name(), summary: sub.summary() }));

@@ -19,7 +19,7 @@ type Options = readonly (readonly string[])[];
 
 export const qemuWirer: Wirer = {
   vmm: "qemu",
-  proof: "each is run by a test with a real guest, by QEMU of Debian 12",
+  proof: "tried by a test with QEMU of Debian 12 and a real guest",
   refusal: qemuRefusal,
 
   wire(request) {

@@ -13,7 +13,7 @@ const refusal = onlyBy("vmspawn", ["virtio-serial", "fw-cfg", "smbios", "disk"],
 
 export const vmspawn: Wirer = {
   vmm: "vmspawn",
-  proof: "by the source of systemd 257, not run against the binary; the options for QEMU are run by a test",
+  proof: "by the source of systemd 257, not run against the binary; the options for QEMU are tried by a test",
 
   refusal(channel: WiredChannel, qemu: Version | undefined): Unfit | undefined {
     return refusal(channel) ?? qemuRefusal(channel, qemu);
