@@ -59,7 +59,10 @@ export function emptyLeaf(id: number): Leaf {
 
 export function entryIn(leaf: Leaf, key: string): Entry | undefined {
   const at = countBefore(leaf.keys, key, false);
-  if (leaf.keys[at] !== key) return undefined;
+  return leaf.keys[at] === key ? entryAt(leaf, at) : undefined;
+}
+
+export function entryAt(leaf: Leaf, at: number): Entry {
   return { version: leaf.versions[at] ?? 0, mark: leaf.marks[at] ?? 0n };
 }
 

@@ -11,7 +11,7 @@ import { checkChange, checkOpId } from "./change.ts";
 import { Changes, type Reading } from "./tree-changes.ts";
 import { type StoredRoot, TreeCommits } from "./tree-commits.ts";
 import { decodeRoot, isOfTree, nodeKey, ROOT_KEY } from "./tree-root.ts";
-import { countBefore, type Entry, markOf, TAMPERED } from "./tree-node.ts";
+import { countBefore, type Entry, entryAt, markOf, TAMPERED } from "./tree-node.ts";
 import { emptyTop, Tree } from "./tree.ts";
 
 /** Rows whose ways through the tree are looked for together. */
@@ -158,7 +158,10 @@ class TreeStore implements Store {
         const said = leaf.keys[index];
         const key = said !== undefined && said <= last ? said : undefined;
         if (row === undefined && key === undefined) break;
-        if (row && (key === undefined || row.key <= key)) {
+        if (row && row.key === key && fits(row, entryAt(leaf, index))) {
+          at += 1;
+          index += 1;
+        } else if (row && (key === undefined || row.key <= key)) {
           this.#check(row.key, row, reading);
           at += 1;
           if (row.key === key) index += 1;

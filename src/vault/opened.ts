@@ -1,7 +1,7 @@
 import type { Row } from "#store";
 
-/** Bytes of sealed rows whose records are kept, at most: 4 MiB. Parsed they take a few times as much. */
-const CAPACITY = 4_194_304;
+/** Bytes of sealed rows whose records are kept, at most: 12 MiB. Parsed they take about twice as much. */
+const CAPACITY = 12_582_912;
 /** Bytes that an entry costs beside its row. */
 const ENTRY_COST = 256;
 
@@ -35,6 +35,11 @@ export class OpenedRecords {
       if (this.#size <= CAPACITY) break;
       this.#delete(oldest);
     }
+  }
+
+  /** The same for one of many, which must not cost those that are asked for one by one their place. */
+  offer(row: Row, record: unknown): void {
+    if (this.#size + row.bytes.length + ENTRY_COST <= CAPACITY) this.keep(row, record);
   }
 
   #delete(key: string): void {

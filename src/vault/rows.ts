@@ -89,7 +89,7 @@ export class Rows {
     let after: string | undefined;
     for (;;) {
       const page = await this.#store.list(prefix, { limit: PAGE, ...(after !== undefined && { after }) });
-      for (const row of page.rows) found.push(this.open<T>(row));
+      for (const row of page.rows) found.push(this.#listed<T>(row));
       after = page.rows.at(-1)?.key;
       if (!page.more || after === undefined) return found;
     }
@@ -158,6 +158,15 @@ export class Rows {
     if (known) return { key: row.key, version: row.version, record: known.record as T };
     const stored = this.open<T>(row);
     this.#opened.keep(row, stored.record);
+    return stored;
+  }
+
+  /** As `#known`, for one of many. */
+  #listed<T>(row: Row): Stored<T> {
+    const known = this.#opened.get(row);
+    if (known) return { key: row.key, version: row.version, record: known.record as T };
+    const stored = this.open<T>(row);
+    this.#opened.offer(row, stored.record);
     return stored;
   }
 
