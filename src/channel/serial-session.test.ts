@@ -163,11 +163,12 @@ describe("a guest that is hostile", () => {
     made.guest.pause();
     const flood = Buffer.from(opening().repeat(60_000), "latin1");
     made.guest.write(flood);
-    await rest();
-    const before = made.sessions.length;
-    await rest();
-    expect(made.sessions.length).toBe(before);
-    expect(before).toBeLessThan(30_000);
+    let opened: number;
+    do {
+      opened = made.sessions.length;
+      await rest();
+    } while (opened === 0 || made.sessions.length > opened);
+    expect(opened).toBeLessThan(30_000);
   });
 
   test("and floods with NUL bytes does no harm", async ({ expect }) => {
@@ -192,16 +193,16 @@ describe("a guest that is hostile", () => {
   test("and reads nothing is asked for no more than what waits for it", async ({ expect }) => {
     const answer = Buffer.alloc(1_048_576, "v");
     const made = await port((stream) => stream.write(answer));
+    const openings = Array.from({ length: 8 }, (_, at) => opening(at.toString(16).padStart(32, "0")));
     made.guest.pause();
-    for (let session = 0; session < 50; session++) {
-      made.guest.write(opening(session.toString(16).padStart(32, "0")));
-      await new Promise((resolve) => setTimeout(resolve, 2));
-    }
+    // The rest is held whether it comes with the first or behind it.
+    made.guest.write(openings.slice(0, 4).join(""));
+    await until(() => made.sessions.length > 0);
+    for (const one of openings.slice(4)) made.guest.write(one);
     await rest();
-    expect(made.sessions.length).toBeLessThan(3);
+    expect(made.sessions).toHaveLength(1);
     made.guest.resume();
-    await until(() => made.sessions.length === 50);
-    await until(() => made.read().endsWith("v"));
-    expect(made.read()).toContain(opening((49).toString(16).padStart(32, "0")));
+    await until(() => made.read().length === openings.length * (34 + answer.length));
+    expect(made.read().match(/[^v]+/g)).toEqual(openings);
   });
 });

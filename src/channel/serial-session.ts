@@ -60,6 +60,8 @@ class Sessions {
 
   take(chunk: Buffer): void {
     for (let rest = chunk; rest.length > 0;) {
+      // What came in one chunk with what filled the port waits as well, in front of all that is still to come.
+      if (this.#port.isPaused()) return this.#port.unshift(rest);
       rest = this.#opening ? this.#takeOpening(this.#opening, rest) : this.#takeContent(rest);
     }
   }
