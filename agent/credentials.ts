@@ -86,6 +86,7 @@ function answerNext(sys: Sys, root: Root, listener: Fd, policy: string, log: (li
     throw error;
   }
   using(sys, peer, () => {
+    const deadline = sys.monotonic() + CALL_MS;
     let asked = "";
     let refused = "";
     let value: Uint8Array | undefined;
@@ -99,12 +100,13 @@ function answerNext(sys: Sys, root: Root, listener: Fd, policy: string, log: (li
       refused = reason(error);
     }
     try {
-      if (value) send(sys, peer, value);
+      if (value) send(sys, peer, value, deadline);
       else
         for (let left = CREDENTIAL_SIZE_MAX + 1; left > 0; left -= ZEROS.length)
-          send(sys, peer, ZEROS.subarray(0, left));
+          send(sys, peer, ZEROS.subarray(0, left), deadline);
     } catch (error) {
       if (isFault(error, "interrupted")) throw error;
+      // Who is refused may leave before he has read it all.
       if (value) refused = `it was not read to its end: ${reason(error)}`;
     } finally {
       if (value) sys.wipe(value);
@@ -145,8 +147,8 @@ function readValue(sys: Sys, root: Root, name: string): Uint8Array {
   return value;
 }
 
-function send(sys: Sys, peer: Fd, bytes: Uint8Array): void {
-  const deadline = sys.monotonic() + CALL_MS;
+/** `deadline` is on the monotonic clock, in ms. */
+function send(sys: Sys, peer: Fd, bytes: Uint8Array, deadline: number): void {
   for (let at = 0; at < bytes.length;) {
     const left = Math.ceil(deadline - sys.monotonic());
     if (left <= 0) throw new AgentError("machine", "the peer does not read");
