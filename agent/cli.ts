@@ -1,6 +1,7 @@
 // From a command line to an exit code.
 import { asciiBytes } from "#protocol/json";
 import { poll } from "./stream.ts";
+import { serveCredentials } from "./credentials.ts";
 import { AgentError, isFault, reason } from "./error.ts";
 import { become } from "./exec.ts";
 import { Firmware } from "./firmware.ts";
@@ -16,6 +17,7 @@ import { detectSource, parseSource } from "./source.ts";
 import { readStatus, type Status } from "./status.ts";
 import { HERE, SysError, type Sys } from "./sys.ts";
 import { decodeUtf8, encodeUtf8 } from "./text.ts";
+import { dropIn } from "./units.ts";
 import { parseUsage, type Command, type Place } from "./usage.ts";
 import { statOrNone, writeAll } from "./tree.ts";
 import { ProtocolError } from "#protocol/error";
@@ -50,6 +52,11 @@ function perform(sys: Sys, command: Command): number {
       return runUntilStopped(sys, command);
     case "exec":
       return exec(sys, command);
+    case "credentials":
+      return serve(sys, command);
+    case "units":
+      print(sys, dropIn(command));
+      return 0;
   }
 }
 
@@ -103,11 +110,23 @@ function exec(sys: Sys, command: Command & { kind: "exec" }): number {
   return become(sys, root, sys.args().slice(command.first), (line) => complain(sys, `error: ${line}`));
 }
 
-function showStatus(sys: Sys, path: string, json: boolean): number {
+function serve(sys: Sys, command: Command & { kind: "credentials" }): number {
+  const root = openMade(sys, command.root);
+  if (!root) throw new AgentError("machine", 'no hatchway-agent has run here yet: start "hatchway-agent run" first');
+  sys.catchSignals();
+  serveCredentials(sys, root, command, (line) => complain(sys, `hatchway-agent: ${line}`));
+  return 0;
+}
+
+/** The root where an agent has made it; to look changes nothing. */
+function openMade(sys: Sys, path: string): Root | undefined {
   if (sys.geteuid() !== 0) throw new AgentError("machine", "hatchway-agent must run as root");
-  // To look changes nothing: the root is opened only where an agent has made it.
-  const there = statOrNone(sys, HERE, `${path}/.agent`) !== undefined;
-  const status = there ? readStatus(sys, openRoot(sys, path, false)) : undefined;
+  return statOrNone(sys, HERE, `${path}/.agent`) && openRoot(sys, path, false);
+}
+
+function showStatus(sys: Sys, path: string, json: boolean): number {
+  const root = openMade(sys, path);
+  const status = root && readStatus(sys, root);
   if (!status) throw new AgentError("machine", "no hatchway-agent has run here yet");
   const { begun: _begun, done: _done, ...shown } = status;
   print(sys, json ? `${JSON.stringify(shown)}\n` : statusText(status));

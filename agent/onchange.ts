@@ -47,16 +47,17 @@ function outcome(sys: Sys, action: OnChange, deadline: number): string | undefin
 }
 
 function act(sys: Sys, action: OnChange, timeoutMs: number): void {
-  if ("reload" in action) run(sys, [systemctl(sys), "reload", action.reload], timeoutMs);
-  else if ("restart" in action) run(sys, [systemctl(sys), "restart", action.restart], timeoutMs);
+  if ("reload" in action) runSystemctl(sys, ["reload", action.reload], timeoutMs);
+  else if ("restart" in action) runSystemctl(sys, ["restart", action.restart], timeoutMs);
   else if ("exec" in action) run(sys, action.exec, timeoutMs);
   else signalByFile(sys, action.signal, action.pidFile);
 }
 
-function systemctl(sys: Sys): string {
+/** Throws AgentError "machine" when it ends with anything but success, or there is none. */
+export function runSystemctl(sys: Sys, words: readonly string[], timeoutMs: number = EACH_MS): void {
   const path = SYSTEMCTL.find((candidate) => statOrNone(sys, HERE, candidate));
   if (path === undefined) throw new AgentError("machine", "this guest has no systemctl");
-  return path;
+  run(sys, [path, ...words], timeoutMs);
 }
 
 function run(sys: Sys, argv: readonly string[], timeoutMs: number): void {

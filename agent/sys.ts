@@ -99,6 +99,19 @@ export interface Sys extends OpenFlags {
   /** Sends one datagram to a unix socket; a leading "@" names an abstract one. */
   datagram(address: string, bytes: Uint8Array): void;
 
+  /** Listens at a path where nothing is yet, mode 0600 from the first moment. */
+  listenUnix(path: string): Fd;
+  /** Throws EAGAIN when nobody waits, ECONNABORTED when he has gone. */
+  accept(listener: Fd): Fd;
+  /** The process that connected, and its user, as they were then; pid 0: of another pid namespace. */
+  peer(fd: Fd): { pid: number; uid: number };
+  /** The bytes of the address that the other end is bound to, an abstract one with its leading NUL; none: unbound. */
+  peerName(fd: Fd): Uint8Array;
+  /** Becomes readable when something is renamed to a name in this folder; drained by `read`. */
+  watch(path: string): Fd;
+  /** Waits, for ever, until one of 1 to 8 descriptors can be read or has ended: its index. Throws EINTR as `poll` does. */
+  awaitAny(fds: readonly Fd[]): number;
+
   /**
    * Runs `argv[0]`, a path, with `env` alone, its input /dev/null, its output our stderr, its signals reset, and waits; past the time its process
    * group is killed and ETIMEDOUT thrown. Exit code 0 to 255, or 256 + signal.

@@ -19,7 +19,17 @@ it("commands and flags", ({ expect }) => {
   });
   expect(parseUsage(["exec", "cmd", "--", "x"])).toEqual({ kind: "exec", first: 1, ...place });
   expect(parseUsage(["status", "--json"])).toEqual({ kind: "status", root: "/run/hatchway", json: true });
-  for (const verb of ["sync", "run", "exec", "status", "version"]) {
+  expect(parseUsage(["credentials", "--policy=/p"])).toEqual({
+    kind: "credentials",
+    root: "/run/hatchway",
+    socket: "/run/hatchway/credentials.sock",
+    policy: "/p",
+  });
+  expect(parseUsage(["units", "--unit", "a.service", "--credential", "x", "--credential=y=z"])).toMatchObject({
+    unit: "a.service",
+    credentials: ["x", "y=z"],
+  });
+  for (const verb of ["sync", "run", "exec", "credentials", "units", "status", "version"]) {
     expect(parseUsage([verb, "--help"])).toMatchObject({
       kind: "help",
       text: expect.stringContaining("usage: hatchway-agent"),
@@ -36,6 +46,10 @@ it("what is not known is refused by its name", ({ expect }) => {
     [["sync", "--from"], 'flag "--from" needs a value'],
     [["sync", "--root", "/"], '--root "/" should be an absolute path'],
     [["sync", "--root", "/run/../etc"], "should be an absolute path"],
+    [["units", "--credential", "x"], "units needs --unit UNIT"],
+    [["units", "--unit", "a", "--credential", "x"], '"a" should be a service'],
+    [["units", "--unit", "a.service"], "units needs --credential"],
+    [["units", "--unit", "a.service", "--credential", "x/y"], '--credential: "x/y"'],
     [["version", "now"], 'unexpected argument "now"'],
   ];
   for (const [args, problem] of cases) expect(() => parseUsage(args)).toThrow(problem);

@@ -1,6 +1,8 @@
 // The command line, parsed into what is to be done.
 import { AgentError } from "./error.ts";
+import { DEFAULT_POLICY, isUnit, parseCredential } from "./policy.ts";
 import { DEFAULT_ROOT } from "./root.ts";
+import type { UnitsPlace } from "./units.ts";
 
 export interface Place {
   /** --from; undefined: found out. */
@@ -13,9 +15,13 @@ export type Command =
   | ({ kind: "sync" | "run" } & Place)
   /** `first` is the index of the command's name among the arguments. */
   | ({ kind: "exec"; first: number } & Place)
+  | { kind: "credentials"; root: string; socket: string; policy: string }
+  | ({ kind: "units" } & UnitsPlace)
   | { kind: "status"; root: string; json: boolean }
   | { kind: "version" }
   | { kind: "help"; text: string };
+
+const DEFAULT_SOCKET = `${DEFAULT_ROOT}/credentials.sock`;
 
 const OVERVIEW = `hatchway-agent: brings this VM's secrets from its host to /run/hatchway/secrets
 
@@ -23,6 +29,8 @@ usage:
   hatchway-agent [secrets] sync    fetch once
   hatchway-agent run               fetch, and follow changes
   hatchway-agent exec -- CMD...    become CMD, with the secrets that are variables in its environment
+  hatchway-agent credentials       serve systemd's LoadCredential= from what is in force
+  hatchway-agent units             print the drop-in that makes a unit of systemd use that
   hatchway-agent status [--json]   what is in force, and how the last attempt went
   hatchway-agent version
 
@@ -36,7 +44,10 @@ const PLACE_HELP = `
   --no-mount      use the tmpfs that DIR lies on instead of mounting one there, as in a container
 `;
 
-const HELP: Record<"sync" | "run" | "exec" | "status" | "version", string> = {
+const VERBS = ["sync", "run", "exec", "credentials", "units", "status", "version"] as const;
+type Verb = (typeof VERBS)[number];
+
+const HELP: Record<Verb, string> = {
   sync: `usage: hatchway-agent [secrets] sync [--from SOURCE] [--root DIR] [--no-mount]
 
 Fetches what the host has for this VM and prints one line. When "hatchway-agent run" is alive, that one does it.
@@ -52,6 +63,23 @@ ${PLACE_HELP}`,
 Becomes CMD with the secrets that are variables in its environment, fetching first when there is no set yet.
 Exit code: CMD's own; 127 not found, 126 cannot be run, 1 no secrets.
 ${PLACE_HELP}`,
+  credentials: `usage: hatchway-agent credentials [--socket PATH] [--policy FILE] [--root DIR]
+
+Serves units that have LoadCredential=ID:${DEFAULT_SOCKET}, until SIGTERM. Only systemd gets an answer, for a unit
+that it starts, and only what the policy allows that unit; any other start fails. The policy is a file that only root can
+write, read anew each time, with lines such as
+  allow web.service tls.key password=db-password
+  on-change web.service restart
+where "password" is a credential, "db-password" a secret, and the unit is restarted, or reloaded, after a change.
+
+  --socket PATH   default ${DEFAULT_SOCKET}; its folder must be root's
+  --policy FILE   default ${DEFAULT_POLICY}
+  --root DIR      where secrets are kept (default ${DEFAULT_ROOT})
+`,
+  units: `usage: hatchway-agent units --unit UNIT --credential ID[=SECRET]... [--socket PATH] [--policy FILE]
+
+Prints the drop-in that makes UNIT load credentials from "hatchway-agent credentials", and the line for its policy.
+`,
   status: `usage: hatchway-agent status [--json] [--root DIR]
 
 Prints source, revision, when it was applied, whether the host answers, and what was refused.
@@ -68,27 +96,44 @@ export function parseUsage(args: readonly string[]): Command {
   if (start === 1 && verb !== "sync")
     throw new AgentError("usage", `unknown command "secrets ${verb}" (there is: sync)`);
   if (verb === "--version") return { kind: "version" };
-  if (verb !== "sync" && verb !== "run" && verb !== "exec" && verb !== "status" && verb !== "version") {
-    throw new AgentError("usage", `unknown command "${verb}" (there are: sync, run, exec, status, version)`);
-  }
+  if (!isVerb(verb)) throw new AgentError("usage", `unknown command "${verb}" (there are: ${VERBS.join(", ")})`);
   const flags = parseFlags(args, start + 1, FLAGS[verb]);
   if (flags.help) return { kind: "help", text: HELP[verb] };
   if (verb !== "exec" && flags.next < args.length) {
     throw new AgentError("usage", `unexpected argument "${args[flags.next] ?? ""}"`);
   }
-  const { root, json, mount, next, from } = flags;
+  const { root, json, mount, next, from, socket, policy } = flags;
   if (verb === "version") return { kind: verb };
   if (verb === "status") return { kind: verb, root, json };
+  if (verb === "credentials") return { kind: verb, root, socket, policy };
+  if (verb === "units") return { kind: verb, socket, policy, ...readUnit(flags) };
   const place: Place = { root, mount, ...(from !== undefined && { from }) };
   if (verb !== "exec") return { kind: verb, ...place };
   if (next >= args.length) throw new AgentError("usage", "exec needs a command: hatchway-agent exec -- CMD");
   return { kind: verb, first: next, ...place };
 }
 
-const FLAGS: Record<keyof typeof HELP, readonly string[]> = {
+function isVerb(word: string): word is Verb {
+  return VERBS.some((verb) => verb === word);
+}
+
+function readUnit({ unit, credentials }: Flags): Pick<UnitsPlace, "unit" | "credentials"> {
+  if (unit === undefined) throw new AgentError("usage", "units needs --unit UNIT");
+  if (!isUnit(unit)) throw new AgentError("usage", `"${unit}" should be a service, socket, mount or swap unit`);
+  if (credentials.length === 0) throw new AgentError("usage", "units needs --credential ID=SECRET");
+  for (const word of credentials) {
+    const parsed = parseCredential(word);
+    if (typeof parsed === "string") throw new AgentError("usage", `--credential: ${parsed}`);
+  }
+  return { unit, credentials };
+}
+
+const FLAGS: Record<Verb, readonly string[]> = {
   sync: ["--from", "--root", "--no-mount"],
   run: ["--from", "--root", "--no-mount"],
   exec: ["--from", "--root", "--no-mount"],
+  credentials: ["--socket", "--policy", "--root"],
+  units: ["--unit", "--credential", "--socket", "--policy"],
   status: ["--root", "--json"],
   version: [],
 };
@@ -96,6 +141,10 @@ const FLAGS: Record<keyof typeof HELP, readonly string[]> = {
 interface Flags {
   from?: string;
   root: string;
+  socket: string;
+  policy: string;
+  unit?: string;
+  credentials: string[];
   mount: boolean;
   json: boolean;
   help: boolean;
@@ -104,7 +153,16 @@ interface Flags {
 }
 
 function parseFlags(args: readonly string[], start: number, known: readonly string[]): Flags {
-  const flags: Flags = { root: DEFAULT_ROOT, mount: true, json: false, help: false, next: args.length };
+  const flags: Flags = {
+    root: DEFAULT_ROOT,
+    socket: DEFAULT_SOCKET,
+    policy: DEFAULT_POLICY,
+    credentials: [],
+    mount: true,
+    json: false,
+    help: false,
+    next: args.length,
+  };
   for (let at = start; at < args.length; at++) {
     const word = args[at] ?? "";
     if (!word.startsWith("-") || word === "--") {
@@ -122,13 +180,17 @@ function parseFlags(args: readonly string[], start: number, known: readonly stri
       const value = equals < 0 ? args[++at] : word.slice(equals + 1);
       if (value === undefined || value === "") throw new AgentError("usage", `flag "${name}" needs a value`);
       if (name === "--from") flags.from = value;
-      else flags.root = absolute(value);
+      else if (name === "--unit") flags.unit = value;
+      else if (name === "--credential") flags.credentials.push(value);
+      else if (name === "--socket") flags.socket = absolute(name, value);
+      else if (name === "--policy") flags.policy = absolute(name, value);
+      else flags.root = absolute(name, value);
     }
   }
   return flags;
 }
 
-function absolute(path: string): string {
-  if (path.startsWith("/") && path !== "/" && !path.split("/").includes("..")) return path;
-  throw new AgentError("usage", `--root "${path}" should be an absolute path`);
+function absolute(flag: string, path: string): string {
+  if (/^\/[\u0021-\u007e]+$/.test(path) && !path.split("/").includes("..")) return path;
+  throw new AgentError("usage", `${flag} "${path}" should be an absolute path`);
 }

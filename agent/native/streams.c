@@ -63,15 +63,20 @@ void sys_reset_signals(void) {
   sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-int sys_wait(int fd, short events, int timeout_ms) {
+int sys_wait_all(struct pollfd *fds, nfds_t count, int timeout_ms) {
   if (taken) return -EINTR;
-  struct pollfd one = {.fd = fd, .events = events};
   struct timespec limit = {.tv_sec = timeout_ms / 1000, .tv_nsec = (long)(timeout_ms % 1000) * 1000000};
   sigset_t none;
   sigemptyset(&none);
-  int count = ppoll(&one, 1, &limit, catching ? &none : NULL);
-  if (count < 0) return errno != EINTR || taken ? -errno : 0;
-  return count == 0 ? 0 : one.revents;
+  int ready = ppoll(fds, count, timeout_ms < 0 ? NULL : &limit, catching ? &none : NULL);
+  if (ready < 0) return errno != EINTR || taken ? -errno : 0;
+  return ready;
+}
+
+int sys_wait(int fd, short events, int timeout_ms) {
+  struct pollfd one = {.fd = fd, .events = events};
+  int ready = sys_wait_all(&one, 1, timeout_ms);
+  return ready > 0 ? one.revents : ready;
 }
 
 SYS_CALL(sys_poll) {
@@ -100,8 +105,7 @@ static int connect_within(int family, const void *address, socklen_t length, int
   return -fault;
 }
 
-// A path, or with a leading "@" an abstract name (unix(7)). The address's length, 0 when it does not fit.
-static socklen_t unix_address(const char *name, struct sockaddr_un *address) {
+socklen_t sys_unix_address(const char *name, struct sockaddr_un *address) {
   size_t length = strlen(name);
   memset(address, 0, sizeof *address);
   address->sun_family = AF_UNIX;
@@ -119,7 +123,7 @@ SYS_CALL(sys_connect_unix) {
   const char *path = sys_text(ctx, argv[0]);
   if (!path) return JS_EXCEPTION;
   struct sockaddr_un address;
-  socklen_t length = unix_address(path, &address);
+  socklen_t length = sys_unix_address(path, &address);
   JS_FreeCString(ctx, path);
   return JS_NewInt32(ctx, length ? connect_within(AF_UNIX, &address, length, timeout) : -ENAMETOOLONG);
 }
@@ -145,7 +149,7 @@ SYS_CALL(sys_datagram) {
   const char *name = sys_text(ctx, argv[0]);
   if (!name) return JS_EXCEPTION;
   struct sockaddr_un address;
-  socklen_t length = unix_address(name, &address);
+  socklen_t length = sys_unix_address(name, &address);
   JS_FreeCString(ctx, name);
   if (!length) return JS_NewInt32(ctx, -ENAMETOOLONG);
   int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);

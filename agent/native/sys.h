@@ -6,9 +6,12 @@
 #ifndef HATCHWAY_SYS_H
 #define HATCHWAY_SYS_H
 
+#include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include "quickjs.h"
 
@@ -32,6 +35,10 @@ JSValue sys_new_bytes(JSContext *ctx, const void *bytes, size_t length);
 // SIGTERM, SIGINT and SIGHUP are blocked but within sys_wait once the program has asked to catch them.
 // Waits for events on one descriptor (-1: only for time): events, 0 at the time-out, -EINTR when a signal is to be taken.
 int sys_wait(int fd, short events, int timeout_ms);
+// Waits for any of several, for ever when the time is negative: how many are ready, 0 at the time-out (or early), -EINTR.
+int sys_wait_all(struct pollfd *fds, nfds_t count, int timeout_ms);
+// A path, or with a leading "@" an abstract name (unix(7)). The address's length, 0 when it does not fit.
+socklen_t sys_unix_address(const char *name, struct sockaddr_un *address);
 // What a new program must not inherit: blocked and ignored signals.
 void sys_reset_signals(void);
 
@@ -62,6 +69,12 @@ SYS_CALL(sys_poll);
 SYS_CALL(sys_connect_unix);
 SYS_CALL(sys_connect_vsock);
 SYS_CALL(sys_datagram);
+SYS_CALL(sys_listen_unix);
+SYS_CALL(sys_accept);
+SYS_CALL(sys_peer);
+SYS_CALL(sys_peer_name);
+SYS_CALL(sys_watch);
+SYS_CALL(sys_await_any);
 SYS_CALL(sys_run);
 SYS_CALL(sys_execve);
 SYS_CALL(sys_kill);

@@ -30,6 +30,11 @@ const SOCK_CLOEXEC = 0o2000000;
 const O_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_ERROR = 4;
+const SO_PEERCRED = 17;
+const BACKLOG = 64;
+const IN_MOVED_TO = 0x80;
+const IN_ONLYDIR = 0x01000000;
+const IN_DONT_FOLLOW = 0x02000000;
 const LOCK_EX_NB = 6;
 const F_SETFD = 2;
 const F_SETLEASE = 1024;
@@ -62,6 +67,13 @@ const c = {
   poll: libc.func("int poll(void *, long, int)"),
   socket: libc.func("int socket(int, int, int)"),
   connect: libc.func("int connect(int, const void *, int)"),
+  bind: libc.func("int bind(int, const void *, int)"),
+  listen: libc.func("int listen(int, int)"),
+  accept4: libc.func("int accept4(int, void *, void *, int)"),
+  getpeername: libc.func("int getpeername(int, void *, void *)"),
+  umask: libc.func("int umask(int)"),
+  inotify_init1: libc.func("int inotify_init1(int)"),
+  inotify_add_watch: libc.func("int inotify_add_watch(int, const char *, uint32_t)"),
   sendto: libc.func("long sendto(int, const void *, size_t, int, const void *, int)"),
   getsockopt: libc.func("int getsockopt(int, int, int, void *, void *)"),
   execve: libc.func("int execve(const char *, const char **, const char **)"),
@@ -115,18 +127,24 @@ function unixAddress(name: string): Buffer | undefined {
 export function nodeSys(args: readonly string[], signals: Signals): Sys {
   c.signal(SIGIO, SIG_IGN);
 
+  /** The events that came to each; -errno. */
+  const pollAll = (waited: readonly Fd[], events: number, timeoutMs: number): number | number[] => {
+    if (Atomics.load(signals.state, 0) !== 0) return -EINTR;
+    // struct pollfd: int fd; short events; short revents.
+    const fds = Buffer.alloc(8 * (waited.length + 1));
+    for (const [index, fd] of [...waited, signals.wake].entries()) {
+      fds.writeInt32LE(fd, 8 * index);
+      fds.writeInt16LE(index < waited.length ? events : POLLIN, 8 * index + 4);
+    }
+    const count = (c.poll as Call)(fds, waited.length + 1, timeoutMs);
+    if (Atomics.load(signals.state, 0) !== 0) return -EINTR;
+    if (count < 0 && koffi.errno() !== EINTR) return -koffi.errno();
+    return waited.map((_, index) => (count < 0 ? 0 : fds.readInt16LE(8 * index + 6)));
+  };
+
   const poll = (fd: Fd, events: number, timeoutMs: number): number => {
-    if (Atomics.load(signals.state, 0) !== 0) return -EINTR;
-    // Two of struct pollfd: int fd; short events; short revents.
-    const fds = Buffer.alloc(16);
-    fds.writeInt32LE(fd, 0);
-    fds.writeInt16LE(events, 4);
-    fds.writeInt32LE(signals.wake, 8);
-    fds.writeInt16LE(POLLIN, 12);
-    const count = (c.poll as Call)(fds, 2, timeoutMs);
-    if (Atomics.load(signals.state, 0) !== 0) return -EINTR;
-    if (count < 0) return koffi.errno() === EINTR ? 0 : -koffi.errno();
-    return fds.readInt16LE(6);
+    const came = pollAll([fd], events, timeoutMs);
+    return typeof came === "number" ? came : (came[0] ?? 0);
   };
 
   const connect = (family: number, address: Buffer, timeoutMs: number): number => {
@@ -213,6 +231,44 @@ export function nodeSys(args: readonly string[], signals: Signals): Sys {
       const sent = address ? raw(c.sendto, fd, bytes, bytes.length, 0, address, address.length) : -ENAMETOOLONG;
       closeSync(fd);
       check(`send to ${name}`, sent);
+    },
+    listenUnix: (path) => {
+      const address = unixAddress(path);
+      if (!address) return check(`listen on ${path}`, -ENAMETOOLONG);
+      const fd = check("socket", raw(c.socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+      const before = raw(c.umask, 0o177);
+      const result = raw(c.bind, fd, address, address.length) || raw(c.listen, fd, BACKLOG);
+      raw(c.umask, before);
+      if (result < 0) closeSync(fd);
+      check(`listen on ${path}`, result);
+      return fd;
+    },
+    accept: (listener) => check("accept", raw(c.accept4, listener, null, null, SOCK_CLOEXEC | SOCK_NONBLOCK)),
+    peer: (fd) => {
+      // struct ucred: int pid; unsigned uid, gid.
+      const ucred = Buffer.alloc(12);
+      check("peer", raw(c.getsockopt, fd, SOL_SOCKET, SO_PEERCRED, ucred, Buffer.from([12, 0, 0, 0])));
+      return { pid: ucred.readInt32LE(0), uid: ucred.readUInt32LE(4) };
+    },
+    peerName: (fd) => {
+      const address = Buffer.alloc(110);
+      const size = Buffer.from([110, 0, 0, 0]);
+      check("getpeername", raw(c.getpeername, fd, address, size));
+      return address.subarray(2, Math.max(size.readInt32LE(0), 2));
+    },
+    watch: (path) => {
+      const fd = check("inotify", raw(c.inotify_init1, O_CLOEXEC | SOCK_NONBLOCK));
+      const added = raw(c.inotify_add_watch, fd, path, IN_MOVED_TO | IN_ONLYDIR | IN_DONT_FOLLOW);
+      if (added < 0) closeSync(fd);
+      check(`watch ${path}`, added);
+      return fd;
+    },
+    awaitAny: (fds) => {
+      for (;;) {
+        const came = check<number[]>("poll", pollAll(fds, POLLIN, -1));
+        const first = came.findIndex((events) => events !== 0);
+        if (first >= 0) return first;
+      }
     },
     run: (argv, env, timeoutMs) => {
       const [file = "", ...rest] = argv.map(decodeUtf8);

@@ -41,6 +41,15 @@ export const quickjs: Sys = {
   connectUnix: (path, timeoutMs) => check(`connect ${path}`, sys.connectUnix(path, timeoutMs)),
   connectVsock: (cid, port, timeoutMs) => check(`connect vsock:${cid}:${port}`, sys.connectVsock(cid, port, timeoutMs)),
   datagram: (address, bytes) => void check(`send to ${address}`, sys.datagram(address, bytes)),
+  listenUnix: (path) => check(`listen on ${path}`, sys.listenUnix(path)),
+  accept: (listener) => check("accept", sys.accept(listener)),
+  peer: (fd) => {
+    const [pid, uid] = check<[number, number]>("peer", sys.peer(fd));
+    return { pid, uid };
+  },
+  peerName: (fd) => check<Uint8Array>("getpeername", sys.peerName(fd)),
+  watch: (path) => check(`watch ${path}`, sys.watch(path)),
+  awaitAny: (fds) => check("poll", sys.awaitAny(fds)),
   run: (argv, env, timeoutMs) => check("run", sys.run(argv, env, timeoutMs)),
   execve: (path, argv, env) => {
     check(`execute ${path}`, sys.execve(path, argv, env));

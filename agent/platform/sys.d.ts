@@ -40,6 +40,12 @@ declare module "sys" {
   export function connectUnix(path: string, timeoutMs: number): number;
   export function connectVsock(cid: number, port: number, timeoutMs: number): number;
   export function datagram(address: string, bytes: Uint8Array): number;
+  export function listenUnix(path: string): number;
+  export function accept(listener: number): number;
+  export function peer(fd: number): number | [pid: number, uid: number];
+  export function peerName(fd: number): number | Uint8Array;
+  export function watch(path: string): number;
+  export function awaitAny(fds: readonly number[]): number;
   export function run(argv: readonly Uint8Array[], env: readonly Uint8Array[], timeoutMs: number): number;
   export function execve(path: string, argv: readonly Uint8Array[], env: readonly Uint8Array[]): number;
   export function kill(pid: number, signal: number): number;

@@ -7,6 +7,7 @@ import {
   type Server as HttpServer,
   type ServerResponse,
 } from "node:http";
+import type { Socket } from "node:net";
 import { serveSessions } from "#channel/serial-session";
 import { encodeEnd, encodeManifestFile, entryHeader } from "#protocol/bundle";
 import type { FileTarget, Manifest, ManifestEntry } from "#protocol/manifest";
@@ -71,6 +72,8 @@ export class HostPeer {
   #changed = Promise.withResolvers<void>();
   readonly #http: HttpServer;
   #port: SerialPort | undefined;
+  /** Over a serial port nobody claims. */
+  #serial = false;
 
   constructor() {
     this.#http = createHttp({ keepAliveTimeout: 60_000 }, (request, response) => {
@@ -90,7 +93,13 @@ export class HostPeer {
   /** Listens as a virtio-serial port does, over which `stale` is still under way. */
   async listenSerial(path: string, stale: Uint8Array): Promise<void> {
     this.#port = await SerialPort.open(path, stale);
-    serveSessions(this.#port.hostEnd, (stream) => this.#http.emit("connection", stream));
+    this.serveSerial(this.#port.hostEnd);
+  }
+
+  /** Serves the host's end of a virtio-serial port. */
+  serveSerial(port: Socket): void {
+    this.#serial = true;
+    serveSessions(port, (stream) => this.#http.emit("connection", stream));
   }
 
   async close(): Promise<void> {
@@ -148,7 +157,7 @@ export class HostPeer {
     this.requests.push(`${request.method ?? ""} ${request.url ?? ""}`);
     if (url.pathname === "/v1/claim") return this.#claim(request, response);
     const key = /^Hatchway ([0-9a-f]{64})$/.exec(request.headers.authorization ?? "")?.[1];
-    if (this.#port === undefined && (key === undefined || key !== this.claimed)) return end(response, 401);
+    if (!this.#serial && (key === undefined || key !== this.claimed)) return end(response, 401);
     if (url.pathname === "/v1/bundle") return this.#bundle(url, response);
     const receipt = /^\/v1\/receipts\/(.+)$/.exec(url.pathname);
     if (!receipt?.[1]) return end(response, 404);
