@@ -8,6 +8,7 @@ import { HatchwayError } from "#error";
 import { checkSocketPath } from "#socket-path";
 import type { Accelerator, MachineSpec } from "#vmm";
 import { firmwareArguments } from "./firmware.ts";
+import { inheritedPath } from "./inherited.ts";
 import { qmpSocket, shellSocket } from "./paths.ts";
 
 export const qemuProgram = "qemu-system-x86_64";
@@ -15,6 +16,9 @@ export const qemuProgram = "qemu-system-x86_64";
 /** Names of the virtio-serial ports; the guest finds them in /sys/class/virtio-ports/PORT/name. */
 export const agentPort = "org.hatchway.0";
 export const shellPort = "org.hatchway.shell";
+
+/** The serial of the disk with a machine's secrets, which its agent looks for. */
+export const secretsSerial = "HATCHWAY";
 
 /** Linux, Documentation/x86/boot.rst: COMMAND_LINE_SIZE with its final NUL. */
 const maximumCommandLine = 2047;
@@ -49,6 +53,7 @@ export function qemuArguments(spec: MachineSpec, accelerator: Accelerator): stri
     ...(spec.shell ? shellOptions(spec.directory) : []),
     ...disk(spec.disk),
     firmwareArguments(spec.firmware ?? []),
+    ...secretsDisk(spec),
   ];
   return options.flat();
 }
@@ -116,6 +121,17 @@ function disk(image: MachineSpec["disk"]): string[][] {
     // As JSON a path needs no escapes.
     ["-blockdev", JSON.stringify({ driver: image.format, "node-name": "disk", file })],
     ["-device", "virtio-blk-pci,drive=disk"],
+  ];
+}
+
+/** The guest finds it by its serial, whatever file system it has. */
+function secretsDisk({ secretsDisk: content, firmware = [] }: MachineSpec): string[][] {
+  if (content === undefined) return [];
+  const filename = inheritedPath(firmware.length);
+  const file = { driver: "file", filename, "read-only": true };
+  return [
+    ["-blockdev", JSON.stringify({ driver: "raw", "node-name": "secrets", "read-only": true, file })],
+    ["-device", `virtio-blk-pci,drive=secrets,serial=${secretsSerial}`],
   ];
 }
 
