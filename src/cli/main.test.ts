@@ -16,7 +16,9 @@ test.for([
   ],
   [["vm", "launch", "a", "b"], "too many arguments", "see: hatchway vm launch --help"],
   [["vm", "launch", "a", "--wait=boot"], 'unknown option "--wait=boot"', "see: hatchway vm launch --help"],
-  [["status", "--connect"], 'option "-c, --connect <uri>" argument missing', "see: hatchway --help"],
+  [["status", "--connect"], 'option "-c, --connect <uri>" argument missing', "see: hatchway status --help"],
+  [["can", "read", "--secret"], 'unknown option "--secret"', "see: hatchway can --help"],
+  [["--vm"], 'unknown option "--vm"', "see: hatchway --help"],
 ] as const)("%j is one line and a hint", async ([argv, message, hint], { expect }) => {
   const outcome = await runCli(argv);
   expect(outcome).toMatchObject({ code: 2, stdout: "" });

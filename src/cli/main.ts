@@ -1,5 +1,5 @@
 // From arguments to an exit code.
-import { CommanderError } from "commander";
+import { CommanderError, type Command } from "commander";
 import { exitCode, HatchwayError, toHatchwayError } from "#error";
 import type { Run } from "./command.ts";
 import type { Serve } from "./daemon-commands.ts";
@@ -17,8 +17,9 @@ export async function main(
 ): Promise<number> {
   const words = beforeDashes(argv);
   const run: Run = { terminal, exitCode: 0, words };
+  const program = makeProgram(run, serve, offline);
   try {
-    await makeProgram(run, serve, offline).parseAsync(normalise(argv, words.length), { from: "user" });
+    await program.parseAsync(normalise(argv, words.length), { from: "user" });
     return run.exitCode;
   } catch (thrown) {
     if (thrown instanceof Interrupted) return INTERRUPTED;
@@ -27,7 +28,7 @@ export async function main(
     if (thrown.exitCode === 0) return 0;
     // A group without its command: commander has shown the help on stderr.
     if (thrown.code === "commander.help") return exitCode.invalid;
-    return reportError(terminal, usageError(thrown, words), json);
+    return reportError(terminal, usageError(program, thrown, words), json);
   }
 }
 
@@ -53,23 +54,25 @@ function describe(thrown: unknown): HatchwayError {
 }
 
 /** Commander's words as one of our lines: `unknown option "--jsn"`, and the likely one as the hint. */
-function usageError(error: CommanderError, words: readonly string[]): HatchwayError {
+function usageError(program: Command, error: CommanderError, words: readonly string[]): HatchwayError {
   const [first = "", second = ""] = error.message.replace(/^error: /, "").split("\n");
   const message = first.replaceAll(/'([^']*)'/g, '"$1"').replace(/\.$/, "");
   const likely = /^\(Did you mean (?:one of )?(.*)\?\)$/.exec(second)?.[1];
   const greedy = words.find((word) => word === "--env" || word === "--file");
   const swallowed = error.code === "commander.missingArgument" && greedy !== undefined;
-  const otherwise = swallowed ? `${greedy} took the word behind it: write ${greedy} last` : helpHint(words);
+  const otherwise = swallowed ? `${greedy} took the word behind it: write ${greedy} last` : helpHint(program, words);
   return new HatchwayError("invalid", message, { hint: likely === undefined ? otherwise : `did you mean ${likely}` });
 }
 
-const GROUPS = new Set(["secret", "vm", "audit", "key", "store", "pki"]);
-
 /** Names the help of the command that was meant, as far as its words go. */
-function helpHint(words: readonly string[]): string {
-  const group = words.find((word) => GROUPS.has(word));
-  const command = group === undefined ? undefined : words[words.indexOf(group) + 1];
-  const named = command !== undefined && /^[a-z-]+$/.test(command) ? ` ${command}` : "";
-  const path = group === undefined ? "" : ` ${group}${named}`;
-  return `see: hatchway${path} --help`;
+function helpHint(program: Command, words: readonly string[]): string {
+  let path = "hatchway";
+  let command = program;
+  for (const word of words) {
+    const next = command.commands.find((one) => one.name() === word || one.aliases().includes(word));
+    if (!next) continue;
+    path += ` ${next.name()}`;
+    command = next;
+  }
+  return `see: ${path} --help`;
 }

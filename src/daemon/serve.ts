@@ -9,6 +9,7 @@ import { HatchwayError } from "#error";
 import { placesOf, type StatePlace } from "#daemon/places";
 import { privateDirectory } from "#host/files";
 import { endAtOnce, hideMemory } from "#host/libc";
+import { collectGarbage } from "#host/memory";
 import type { Places } from "#places";
 
 export interface ServeOptions extends StatePlace {
@@ -48,6 +49,8 @@ export async function serve(options: ServeOptions): Promise<number> {
   const asking = askPassphrase && { askPassphrase };
   const daemon = await Daemon.start({ mode, places, sealed, echo, onFatal: end, ...asking, ...networkOf(options) });
   serves(daemon);
+  // To start takes memory that to serve does not.
+  collectGarbage();
   process.send?.({ sealed: daemon.isSealed });
   process.disconnect?.();
   const fatal = await ended;

@@ -1,9 +1,11 @@
-// What the store's three threads say to each other.
+// What the store's threads say to each other.
 //
 //   main ──► writer   open;  commit, commit, …;  close      one transaction for each `commit`, however many changes
 //   main ◄── writer   opened | refused;  done, ready, …; fatal
 //   main ──► reader   open;  read | list | committed, …;  close
 //   main ◄── reader   opened | refused;  rows | page | operation | refused, …   one for each question, in order
+//   main ──► checker  open
+//   main ◄── checker  opened | refused                      of a large store: whether every page of it is whole
 //
 // Each thread is told to `open` the store first, and says that it has, or why not, and ends. Bytes are moved, not copied.
 
@@ -12,7 +14,7 @@ import type { Row } from "#store";
 
 /** How a thread is started. */
 export interface ThreadStart {
-  role: "writer" | "reader";
+  role: "writer" | "reader" | "checker";
   path: string;
   create: boolean;
 }
@@ -20,7 +22,7 @@ export interface ThreadStart {
 export type WriterRequest = { kind: "open" } | { kind: "commit"; changes: WireChange[] } | { kind: "close" };
 
 export type WriterReply =
-  | { kind: "opened"; epoch: Uint8Array; revision: number }
+  | { kind: "opened"; epoch: Uint8Array; revision: number; isChecked: boolean }
   | { kind: "refused"; error: WireError }
   /** An answer for each change of the batch. Not `ready`: a checkpoint follows, then the message `ready`. */
   | { kind: "done"; answers: Answer[]; ready: boolean }
@@ -43,6 +45,10 @@ export type ReaderReply =
   | { kind: "page"; revision: number; rows: PackedRows; more: boolean }
   | { kind: "operation"; revision: number | undefined }
   | { kind: "refused"; error: WireError };
+
+export type CheckerRequest = { kind: "open" | "close" };
+
+export type CheckerReply = { kind: "opened" } | { kind: "refused"; error: WireError };
 
 export interface WireChange {
   opId: string;

@@ -34,7 +34,7 @@ export function makeSchema(database: DatabaseSync): Uint8Array {
   return epoch;
 }
 
-/** The store's epoch. Throws "unsupported" for another format, "corrupt" for what is no store or a damaged one. */
+/** The store's epoch. Throws "unsupported" for another format, "corrupt" for what is no store. */
 export function checkSchema(database: DatabaseSync, path: string): Uint8Array {
   const names = database.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL").all();
   const found = new Set(names.map(({ sql }) => String(sql)));
@@ -57,9 +57,18 @@ export function checkSchema(database: DatabaseSync, path: string): Uint8Array {
   if (meta.length !== 1 || !(epoch instanceof Uint8Array) || epoch.length !== 16) {
     throw new HatchwayError("corrupt", `store "${path}" has no epoch`);
   }
-  const verdict = database.prepare("PRAGMA quick_check(1)").get()?.["quick_check"];
-  if (verdict !== "ok") {
-    throw new HatchwayError("corrupt", `store "${path}" is damaged`, { cause: new Error(String(verdict)) });
-  }
   return epoch;
+}
+
+/** Bytes of the file, log and free pages aside. */
+export function sizeOf(database: DatabaseSync): number {
+  const pages = Number(database.prepare("PRAGMA page_count").get()?.["page_count"]);
+  return pages * Number(database.prepare("PRAGMA page_size").get()?.["page_size"]);
+}
+
+/** Looks at every page, which takes as long as there are many. Throws "corrupt" for a damaged store. */
+export function checkPages(database: DatabaseSync, path: string): void {
+  const verdict = database.prepare("PRAGMA quick_check(1)").get()?.["quick_check"];
+  if (verdict === "ok") return;
+  throw new HatchwayError("corrupt", `store "${path}" is damaged`, { cause: new Error(String(verdict)) });
 }

@@ -3,11 +3,12 @@ import { dirname, extname, join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { HatchwayError } from "#error";
 import { type ReaderReply, type ReaderRequest, type ThreadStart, unpackError } from "./sqlite-messages.ts";
-import type { WriterReply, WriterRequest } from "./sqlite-messages.ts";
+import type { CheckerReply, CheckerRequest, WriterReply, WriterRequest } from "./sqlite-messages.ts";
 
 interface Roles {
   writer: { request: WriterRequest; reply: WriterReply };
   reader: { request: ReaderRequest; reply: ReaderReply };
+  checker: { request: CheckerRequest; reply: CheckerReply };
 }
 
 /** One of the store's threads, running. */

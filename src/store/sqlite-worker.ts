@@ -1,17 +1,20 @@
 // The thread beside the main one in which a connection to SQLite lives: `writer` or `reader`. It begins by opening the
-// store, then answers one message after the other, and ends after `close`.
+// store, then answers one message after the other, and ends after `close`. A `checker` looks at all of it, says whether it is
+// whole, and ends.
 
+import { DatabaseSync } from "node:sqlite";
 import { parentPort, workerData } from "node:worker_threads";
 import { storeError } from "./sqlite-error.ts";
 import { packError, type ReaderReply, type ReaderRequest } from "./sqlite-messages.ts";
-import type { ThreadStart, WriterReply, WriterRequest } from "./sqlite-messages.ts";
+import type { CheckerReply, ThreadStart, WriterReply, WriterRequest } from "./sqlite-messages.ts";
 import { SqliteReader } from "./sqlite-reader.ts";
+import { checkPages } from "./sqlite-schema.ts";
 import { SqliteWriter } from "./sqlite-writer.ts";
 
 const port = parentPort;
 if (port === null) throw new Error("sqlite-worker is started by the store, in a thread");
 const { role, path, create } = workerData as ThreadStart;
-port.once("message", role === "writer" ? write : read);
+port.once("message", { writer: write, reader: read, checker: check }[role]);
 
 function write(): void {
   let writer: SqliteWriter;
@@ -42,7 +45,7 @@ function write(): void {
       say({ kind: "fatal", error: packError(storeError(path, error)) });
     }
   });
-  say({ kind: "opened", epoch: writer.epoch, revision: writer.revision });
+  say({ kind: "opened", epoch: writer.epoch, revision: writer.revision, isChecked: writer.isChecked });
 }
 
 function read(): void {
@@ -68,7 +71,20 @@ function read(): void {
   say({ kind: "opened" });
 }
 
-function say(reply: WriterReply | ReaderReply, moved: readonly Uint8Array<ArrayBuffer>[] = []): void {
+function check(): void {
+  const database = new DatabaseSync(path, { readOnly: true, timeout: 1_000 });
+  try {
+    checkPages(database, path);
+    say({ kind: "opened" });
+  } catch (error) {
+    say({ kind: "refused", error: packError(storeError(path, error)) });
+  } finally {
+    database.close();
+    port?.close();
+  }
+}
+
+function say(reply: WriterReply | ReaderReply | CheckerReply, moved: readonly Uint8Array<ArrayBuffer>[] = []): void {
   port?.postMessage(
     reply,
     moved.map((bytes) => bytes.buffer),

@@ -3,16 +3,21 @@ import { HatchwayError } from "#error";
 import { StoreLock } from "./lock.ts";
 import { isHarmless, storeError } from "./sqlite-error.ts";
 import { type Answer, packError, type WireChange } from "./sqlite-messages.ts";
-import { checkSchema, isEmpty, makeSchema, REMEMBERED } from "./sqlite-schema.ts";
+import { checkPages, checkSchema, isEmpty, makeSchema, REMEMBERED, sizeOf } from "./sqlite-schema.ts";
 
 /** Bytes written to the log (WAL) before it is brought into the database: 4 MiB, SQLite's own default. */
 const CHECKPOINT_SIZE = 4_194_304;
 /** Bytes that a commit writes to the log beside its rows: a page for each table, and two of the operations' indices. */
 const COMMIT_COST = 16_384;
 
+/** Bytes of a store that is checked as a whole before it is opened (16 MiB); a larger one is checked beside its use. */
+const CHECKED_SIZE = 16_777_216;
+
 /** The only connection that writes. Synchronous: it lives in a thread of its own. */
 export class SqliteWriter {
   readonly epoch: Uint8Array;
+  /** Whether every page was looked at. */
+  readonly isChecked: boolean;
   readonly #path: string;
   readonly #lock: StoreLock;
   readonly #database: DatabaseSync;
@@ -27,7 +32,9 @@ export class SqliteWriter {
     let database: DatabaseSync | undefined;
     try {
       database = new DatabaseSync(path, { timeout: 1_000 });
-      this.epoch = open(database, path, create);
+      const fresh = isEmpty(database);
+      this.isChecked = fresh || sizeOf(database) <= CHECKED_SIZE;
+      this.epoch = open(database, path, { fresh, create, check: this.isChecked });
       this.#statements = prepare(database);
       this.#revision = (this.#statements.newest.get()?.["revision"] as number | null | undefined) ?? 0;
       this.#database = database;
@@ -116,11 +123,15 @@ export class SqliteWriter {
   }
 }
 
-function open(database: DatabaseSync, path: string, create: boolean): Uint8Array {
-  const fresh = isEmpty(database);
+function open(
+  database: DatabaseSync,
+  path: string,
+  { fresh, create, check }: { fresh: boolean; create: boolean; check: boolean },
+): Uint8Array {
   if (fresh && !create) throw new HatchwayError("corrupt", `store "${path}" is empty: it was never made`);
   // Checked before anything is written: a file that is not a store stays as it is.
   const epoch = fresh ? undefined : checkSchema(database, path);
+  if (epoch && check) checkPages(database, path);
   database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0");
   database.exec(`PRAGMA journal_size_limit = ${CHECKPOINT_SIZE * 4}`);
   // What a killed process wrote to the log may be in the kernel's memory only, and may even have been answered

@@ -1,4 +1,4 @@
-import { chmod, link, mkdtemp, rename, rm, stat, symlink, truncate, writeFile } from "node:fs/promises";
+import { chmod, link, mkdtemp, open, rename, rm, stat, symlink, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -11,14 +11,14 @@ import { openSqliteStore } from "./sqlite.ts";
 
 describeStore("sqlite store", async () => {
   const directory = await mkdtemp(join(tmpdir(), "hatchway-store-"));
-  const open = (): Promise<Store> => openSqliteStore(join(directory, "store.db"), { create: true });
-  const store = await open();
+  const reopen = (): Promise<Store> => openSqliteStore(join(directory, "store.db"), { create: true });
+  const store = await reopen();
   return {
     store,
     operations: MAX_INNER_OPERATIONS,
     reopen: async () => {
       await store.close();
-      return open();
+      return reopen();
     },
     remove: () => rm(directory, { recursive: true }),
   };
@@ -87,6 +87,23 @@ describe("a sqlite store's place", () => {
       hint: `chmod 0700 ${directory}`,
     });
     await chmod(directory, 0o700);
+  });
+
+  it("that is large and damaged where nothing has looked yet fails by itself", async ({ expect }) => {
+    const store = await openSqliteStore(path, { create: true });
+    for (let at = 0; at < 20; at += 1) {
+      await store.commit(change({ put: [{ key: `big-${at}`, bytes: Buffer.alloc(1_048_576, at) }] }));
+    }
+    await store.close();
+    const { size } = await stat(path);
+    const file = await open(path, "r+");
+    await file.write(Buffer.alloc(65_536, 0xff), 0, 65_536, Math.floor(size / 2 / 4_096) * 4_096);
+    await file.close();
+    const { promise, resolve: onFatal } = Promise.withResolvers<HatchwayError>();
+    const again = await openSqliteStore(path, { create: false, onFatal });
+    expect(await promise).toMatchObject({ code: "corrupt", message: `store "${path}" is damaged` });
+    await expect(again.read(["big-0"])).rejects.toMatchObject({ code: "unavailable" });
+    await again.close();
   });
 
   it("is a file with one name", async ({ expect }) => {

@@ -8,6 +8,7 @@ import type { Snapshot, Store, WatchEvent } from "#store";
 import { ChangeLog } from "./change-log.ts";
 import { checkChange, checkKeys, checkListing, checkOpId } from "./change.ts";
 import { CommitQueue } from "./commit-queue.ts";
+import { StoreCheck } from "./sqlite-check.ts";
 import { checkPlace } from "./place.ts";
 import { RowCache } from "./row-cache.ts";
 import { type Answer, unpackError, unpackRows, type WireChange, type WriterReply } from "./sqlite-messages.ts";
@@ -58,6 +59,7 @@ class SqliteStore implements Store {
   readonly #onFatal: (error: HatchwayError) => void;
   /** Reads that saw a commit before its answer came here: they wait for it, so that revisions never go back. */
   #ahead: { revision: number; resume: () => void }[] = [];
+  readonly #check: StoreCheck | undefined;
   #failure: HatchwayError | undefined;
   #closing: Promise<void> | undefined;
 
@@ -86,6 +88,7 @@ class SqliteStore implements Store {
     const lost = (error: HatchwayError) => this.#fail(error);
     writer.listen((reply) => this.#heard(reply), lost);
     reader.listen((reply) => this.#queries.answered(reply), lost);
+    if (!opened.isChecked) this.#check = new StoreCheck(path, (error) => this.#fail(error));
   }
 
   async epoch(): Promise<Buffer> {
@@ -177,6 +180,7 @@ class SqliteStore implements Store {
   }
 
   #letGo(): void {
+    this.#check?.stop();
     this.#log.close();
     this.#cache.clear();
   }

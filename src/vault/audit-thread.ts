@@ -18,6 +18,9 @@ export interface TrailCheck {
 /** What it says before it ends. */
 export type TrailVerdict = { holds: true } | { holds: false; code: ErrorCode; message: string; hint?: string };
 
+/** Milliseconds after which it begins, so that the start comes first. */
+const DELAY = 2_000;
+
 /**
  * Checks the trail from its first line to `to`, and calls `fault` with what does not hold, or with why it could not be
  * looked at. The returned function ends it.
@@ -26,31 +29,42 @@ export function checkBeside(
   check: { path: string; segments: readonly Segment[]; key: Key; to: AuditPosition },
   fault: (error: HatchwayError) => void,
 ): () => Promise<void> {
+  let worker: Worker | undefined;
+  const timer = setTimeout(() => {
+    worker = begin(check, (error) => {
+      if (worker) fault(error);
+    });
+  }, DELAY).unref();
+  return async () => {
+    clearTimeout(timer);
+    const running = worker;
+    worker = undefined;
+    await running?.terminate();
+  };
+}
+
+function begin(check: Parameters<typeof checkBeside>[0], fault: (error: HatchwayError) => void): Worker {
   const key = new Uint8Array(check.key.bytes);
   const start: TrailCheck = { path: check.path, segments: check.segments, key, to: check.to };
   const worker = new Worker(workerFile(), { workerData: start, execArgv: [], name: "audit check" });
   key.fill(0);
   worker.unref();
-  let ended = false;
+  const failed = (cause: unknown): void => fault(new HatchwayError("internal", "internal error", { cause }));
+  let hasSaid = false;
   worker.on("message", (verdict: TrailVerdict) => {
-    ended = true;
-    if (!verdict.holds)
-      fault(new HatchwayError(verdict.code, verdict.message, verdict.hint ? { hint: verdict.hint } : {}));
+    hasSaid = true;
+    if (verdict.holds) return;
+    const { code, message, hint } = verdict;
+    fault(new HatchwayError(code, message, hint === undefined ? {} : { hint }));
   });
   worker.on("error", (cause) => {
-    ended = true;
-    fault(new HatchwayError("internal", "internal error", { cause }));
+    hasSaid = true;
+    failed(cause);
   });
   worker.on("exit", (code) => {
-    if (ended) return;
-    fault(
-      new HatchwayError("internal", "internal error", { cause: new Error(`the audit's thread ended with ${code}`) }),
-    );
+    if (!hasSaid) failed(new Error(`the audit's thread ended with ${code}`));
   });
-  return async () => {
-    ended = true;
-    await worker.terminate();
-  };
+  return worker;
 }
 
 /** src/vault/audit-worker.ts when Node runs the sources, dist/audit-worker.cjs (or .js) in a build. */

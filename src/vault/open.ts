@@ -13,6 +13,7 @@ import type { Policy } from "#vault/authorise";
 import { StoreBackups } from "#vault/backups";
 import { Bundles } from "#vault/bundles";
 import { Gate, type Head } from "#vault/gate";
+import { Grants } from "#vault/grants";
 import { createKeyring, openKeyring, type Keyring } from "#vault/keyring";
 import { KeyOperations } from "#vault/keys";
 import { Ledgers } from "#vault/ledgers";
@@ -98,7 +99,8 @@ export async function openVault(
   const ledgers = new Ledgers(gate, rows, await store.epoch());
   const bundles = new Bundles(gate, rows, ledgers);
   const secrets = new Secrets(gate, rows, bundles, mirror);
-  const vms = new Vms(gate, rows, secrets, bundles, ledgers, policy);
+  const grants = new Grants(gate, rows, secrets, bundles);
+  const vms = new Vms(gate, rows, grants, bundles, ledgers, policy);
   const unwatch = store.watch(await store.revision(), (event) => {
     if (event.kind === "reset" || gate.isUncertain) bundles.changedAll();
   });
@@ -140,10 +142,10 @@ export async function openVault(
     vm: (caller, name) => vms.get(caller, name),
     vms: (caller) => vms.all(caller),
     admit: (caller, what, name) => vms.admit(caller, what, name),
-    attach: (caller, vm, grants) => vms.attach(caller, vm, grants),
-    detach: (caller, vm, secret) => vms.detach(caller, vm, secret),
-    unpin: (caller, vm, secret) => vms.unpin(caller, vm, secret),
-    grants: (caller, vm) => vms.grants(caller, vm),
+    attach: (caller, vm, requests) => grants.attach(caller, vm, requests),
+    detach: (caller, vm, secret) => grants.detach(caller, vm, secret),
+    unpin: (caller, vm, secret) => grants.unpin(caller, vm, secret),
+    grants: async (caller, vm) => grants.of(caller, await vms.get(caller, vm)),
 
     resolve: (caller, vmId) => {
       if (caller.kind === "vm") ledgers.contact(vmId);
