@@ -1,6 +1,7 @@
 // Disks that carry a bundle, as the kernel shows them in /sys/class/block (Documentation/ABI/stable/sysfs-block); no udev
 // is needed. One is known by its own serial, or by the label of the file system on it or on a partition of it.
 import { AgentError, reason } from "./error.ts";
+import { reading } from "./reading.ts";
 import type { DiskSource } from "./source.ts";
 import { parseSuperblock, SUPERBLOCK_BYTES, type Superblock } from "./superblock.ts";
 import { failedWith, HERE, SysError, type Fd, type Sys } from "./sys.ts";
@@ -34,7 +35,7 @@ export function isOnDisk(sys: Sys, source: DiskSource, trust: Trust): boolean {
  * disk, which may still come; "machine" for two of them, and for one that this kernel can't mount.
  */
 export function withDisk<T>(sys: Sys, source: DiskSource, trust: Trust, use: (root: Fd) => T): T {
-  const all = devices(sys, trust);
+  const all = reading("the list of disks", () => devices(sys, trust));
   const found = all.filter((device) => matches(sys, device, source));
   const wanted = `the ${source.kind} "${source.kind === "label" ? source.label : source.serial}"`;
   const [device, other] = found;
@@ -48,12 +49,16 @@ export function withDisk<T>(sys: Sys, source: DiskSource, trust: Trust, use: (ro
       `disks "${device.name}" and "${other.name}" both have ${wanted}: only one is the host's`,
     );
   }
-  return using(sys, openDevice(sys, device), (fd) => using(sys, mount(sys, device, fd), use));
+  return using(
+    sys,
+    reading(`disk "${device.name}"`, () => openDevice(sys, device)),
+    (fd) => using(sys, mount(sys, device, fd), use),
+  );
 }
 
 /** What was looked at is what is mounted, whatever has its name by then. */
 function mount(sys: Sys, { name }: Device, fd: Fd): Fd {
-  const superblock = superblockOf(sys, fd);
+  const superblock = reading(`disk "${name}"`, () => superblockOf(sys, fd));
   if (!superblock) throw new AgentError("machine", `disk "${name}" has none of EROFS, SquashFS and ISO 9660`);
   const { type } = superblock;
   try {

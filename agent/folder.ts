@@ -3,16 +3,8 @@
 import { entryHeader, MANIFEST_PATH, type BundleSink } from "#protocol/bundle";
 import { ProtocolError } from "#protocol/error";
 import { entryPath, MAX_MANIFEST_SIZE, parseManifest, type Manifest, type ManifestEntry } from "#protocol/manifest";
-import { AgentError } from "./error.ts";
-import {
-  RESOLVE_BENEATH,
-  RESOLVE_NO_SYMLINKS,
-  RESOLVE_NO_XDEV,
-  SysError,
-  type Fd,
-  type Stat,
-  type Sys,
-} from "./sys.ts";
+import { reading } from "./reading.ts";
+import { RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, type Fd, type Stat, type Sys } from "./sys.ts";
 import { isType, openDirectory, readAll, S_IFDIR, S_IFREG, using } from "./tree.ts";
 
 const PIECE = 65_536;
@@ -26,7 +18,7 @@ export type Strictness = "exact" | "loose";
 /** Throws ProtocolError, or AgentError "host-gone" when it can't be read. */
 export function readManifest(sys: Sys, folder: Fd): Manifest {
   return using(sys, openFile(sys, folder, MANIFEST_PATH), (fd) =>
-    parseManifest(reading(MANIFEST_PATH, () => readAll(sys, fd, MAX_MANIFEST_SIZE, MANIFEST_PATH))),
+    parseManifest(reading(ofSource(MANIFEST_PATH), () => readAll(sys, fd, MAX_MANIFEST_SIZE, MANIFEST_PATH))),
   );
 }
 
@@ -56,12 +48,12 @@ function readEntry(
   sink: BundleSink,
 ): void {
   const path = entryPath(entry);
-  const stat = reading(path, () => sys.fstat(fd));
+  const stat = reading(ofSource(path), () => sys.fstat(fd));
   const header = entryHeader(entry, stat.mtime);
   if (!isAs(stat, header, strictness)) throw new ProtocolError(`folder: "${path}" is not as the manifest says`);
   sink.entry(entry, header);
   for (let left = entry.size; left > 0;) {
-    const count = reading(path, () => sys.read(fd, piece.subarray(0, Math.min(left, PIECE))));
+    const count = reading(ofSource(path), () => sys.read(fd, piece.subarray(0, Math.min(left, PIECE))));
     if (count === 0) throw new ProtocolError(`folder: "${path}" ends in the middle`);
     sink.data(piece.subarray(0, count));
     left -= count;
@@ -96,22 +88,16 @@ function refuseOthers(sys: Sys, folder: Fd, manifest: Manifest): void {
       using(sys, openDirectory(sys, dir, name), (child) => look(child, `${path}/`));
     }
   };
-  reading("the folder", () => look(folder, ""));
+  reading("the folder of the source", () => look(folder, ""));
 }
 
 /** Neither a symlink nor another mount is followed on the way, and a pipe makes nobody wait. */
 function openFile(sys: Sys, folder: Fd, path: string): Fd {
   const flags = sys.O_RDONLY | sys.O_NOFOLLOW | sys.O_NONBLOCK;
   const resolve = RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH | RESOLVE_NO_XDEV;
-  return reading(path, () => sys.openat2(folder, path, flags, 0, resolve));
+  return reading(ofSource(path), () => sys.openat2(folder, path, flags, 0, resolve));
 }
 
-/** What the kernel refuses here is about the source, and not about the set that is being built. */
-function reading<T>(what: string, act: () => T): T {
-  try {
-    return act();
-  } catch (cause) {
-    if (!(cause instanceof SysError)) throw cause;
-    throw new AgentError("host-gone", `cannot read "${what}" of the source: ${cause.message}`, { cause });
-  }
+function ofSource(path: string): string {
+  return `"${path}" of the source`;
 }

@@ -3,13 +3,14 @@
 import { BundleReader, type BundleSink } from "#protocol/bundle";
 import { ProtocolError } from "#protocol/error";
 import { withDisk, type Trust } from "./disk.ts";
-import { AgentError, reason } from "./error.ts";
+import { AgentError } from "./error.ts";
 import { readFolder, readManifest } from "./folder.ts";
 import { mountOf } from "./mounts.ts";
 import type { Origin } from "./origin.ts";
+import { reading } from "./reading.ts";
 import { formatSource, type MediaSource } from "./source.ts";
 import { poll } from "./stream.ts";
-import { HERE, SysError, type Fd, type Stat, type Sys } from "./sys.ts";
+import { HERE, type Fd, type Stat, type Sys } from "./sys.ts";
 import { decodeUtf8 } from "./text.ts";
 import { isType, readFile, S_IFDIR, S_IFREG, using } from "./tree.ts";
 
@@ -66,13 +67,13 @@ export class Media implements Origin {
 
 /** A share that only root of the guest can write to, or that nobody can. */
 function openShare(sys: Sys, path: string): Fd {
-  const dir = opening(path, () => sys.openat(HERE, path, sys.O_RDONLY | sys.O_DIRECTORY | sys.O_NOFOLLOW));
+  const dir = reading(`"${path}"`, () => sys.openat(HERE, path, sys.O_RDONLY | sys.O_DIRECTORY | sys.O_NOFOLLOW));
   try {
     const canonical = sys.readlinkat(HERE, `/proc/self/fd/${dir}`);
     const mount = mountOf(decodeUtf8(readFile(sys, HERE, "/proc/self/mountinfo", 4_194_304)), canonical);
     if (mount?.readOnly === true) return dir;
     for (const part of [".", ".hatchway", ".hatchway/manifest.json"]) {
-      const stat = opening(`${path}/${part}`, () => sys.fstatat(dir, part));
+      const stat = reading(`"${path}/${part}"`, () => sys.fstatat(dir, part));
       const wanted = isType(stat, part.endsWith(".json") ? S_IFREG : S_IFDIR);
       if (wanted && isRoots(stat, 0o022)) continue;
       const is = describe(stat);
@@ -106,7 +107,7 @@ function readOnce(sys: Sys, path: string, sink: BundleSink): void {
   const flags = sys.O_RDONLY | sys.O_NOFOLLOW | sys.O_NONBLOCK;
   using(
     sys,
-    opening(path, () => sys.openat(HERE, path, flags)),
+    reading(`"${path}"`, () => sys.openat(HERE, path, flags)),
     (fd) => {
       const stat = sys.fstat(fd);
       if (!isType(stat, S_IFREG)) throw new AgentError("machine", `"${path}" should be a file`);
@@ -117,7 +118,7 @@ function readOnce(sys: Sys, path: string, sink: BundleSink): void {
       const piece = new Uint8Array(PIECE);
       try {
         for (;;) {
-          const count = opening(path, () => sys.read(fd, piece));
+          const count = reading(`"${path}"`, () => sys.read(fd, piece));
           if (count === 0) break;
           reader.push(piece.subarray(0, count));
         }
@@ -135,16 +136,6 @@ function isRoots({ uid, mode }: Stat, others: number): boolean {
 
 function describe({ uid, mode }: Stat): string {
   return `it is uid ${uid}'s, mode ${(mode & 0o777).toString(8)}`;
-}
-
-/** What the kernel refuses here is about the source: it may still come. */
-function opening<T>(path: string, act: () => T): T {
-  try {
-    return act();
-  } catch (cause) {
-    if (!(cause instanceof SysError)) throw cause;
-    throw new AgentError("host-gone", `cannot read "${path}": ${reason(cause)}`, { cause });
-  }
 }
 
 /**
