@@ -1,6 +1,7 @@
 // The JSON bodies of the admin API, as the server answers and the client reads them. The secret shapes are Slicer's,
 // with more fields; times are RFC 3339 in UTC.
 import type { OnChange } from "#protocol/manifest";
+import type { FormName, VmmName, WiredChannel } from "#wiring";
 
 export interface SecretBody {
   name: string;
@@ -307,6 +308,67 @@ export interface TrailQuery {
   op?: string;
   secret?: string;
   vm?: string;
+}
+
+/** The query of `GET /vms/NAME/arguments` and `GET /vms/NAME/channels`. */
+export interface WiringQuery {
+  /** qemu, where it is absent. */
+  vmm?: VmmName;
+  channel?: WiredChannel;
+  /** The version of QEMU, such as 7.2.22; that of the host's where it is absent. */
+  qemu?: string;
+  /** Absolute path of what fw-cfg, smbios or disk bring; for fw-cfg and systemd a folder with the unpacked bundle. */
+  file?: string;
+  guest?: "systemd" | "other";
+  /** The guest's version of systemd. */
+  systemd?: string;
+  memory_mib?: string;
+  /** Names that systemd acts on as root are meant. */
+  allow_reserved?: "true";
+}
+
+/** `GET /vms/NAME/arguments`: what a VMM that is not Hatchway's to start is told. No value is in it. */
+export interface ArgumentsBody {
+  vmm: VmmName;
+  /** The version of QEMU that it is for, where that counts and is known. */
+  qemu?: string;
+  channel: WiredChannel;
+  /** The same in each language that the VMM takes, the usual one first. */
+  forms: { name: FormName; what: string; text: string }[];
+  notes: string[];
+}
+
+/** `GET /vms/NAME/channels`: every way into the VM, in the order in which one is chosen. */
+export interface ChannelsBody {
+  vm: string;
+  vmm: VmmName;
+  qemu?: string;
+  guest: "systemd" | "other";
+  systemd?: number;
+  /** How many it has, and the bytes of their values. */
+  secrets: number;
+  bytes: number;
+  channels: ChannelBody[];
+}
+
+export interface ChannelBody {
+  name: string;
+  /** Whether this version of Hatchway has it. */
+  built: boolean;
+  fits: boolean;
+  /** The one that is taken where nothing is said. */
+  chosen: boolean;
+  /** Why it does not fit, and the way out. */
+  reason?: string;
+  instead?: string;
+  how: string;
+  measures: { what: string; size: number; limit: number }[];
+  /** What of this VM's secrets it does not bring. */
+  lost: string[];
+  needs?: string;
+  guest_readers?: string;
+  host_readers?: string;
+  fresh?: string;
 }
 
 /** `POST /vms/NAME/image`: answers the bytes of the image. */

@@ -33,6 +33,15 @@ export interface BootChannel {
    * Throws as `check` does; nothing is left open then.
    */
   compose(bundle: Bundle, guest: BootGuest): Promise<Composed>;
+  /** What is bounded, how much of it the bundle would take, and how much there is; whether it fits says `check`. */
+  measure(manifest: Manifest, guest: BootGuest): Measure[];
+}
+
+/** `what`: "bytes", "secrets", "characters of a name". */
+export interface Measure {
+  what: string;
+  size: number;
+  limit: number;
 }
 
 /** What a guest makes of its firmware's words. */

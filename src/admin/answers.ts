@@ -2,6 +2,8 @@
 // src/api.ts are what counts: a schema that does not fit its type does not compile.
 import { z } from "@hono/zod-openapi";
 import type {
+  ArgumentsBody,
+  ChannelsBody,
   CanBody,
   ConvergenceBody,
   ErrorBody,
@@ -25,6 +27,7 @@ import type {
 } from "#api";
 import type { BackupContents } from "#backup";
 import { ROLES } from "#role";
+import { FORMS, VMMS, WIRED } from "#wiring";
 
 /** As zod reads a type: an optional member may also be there and undefined. */
 type Read<T> = T extends string | number | boolean
@@ -143,6 +146,45 @@ export const vm: Answer<VmBody> = z
     convergence,
   })
   .openapi("Vm");
+
+export const vmmArguments: Answer<ArgumentsBody> = z
+  .strictObject({
+    vmm: z.enum(VMMS),
+    qemu: z.string().optional(),
+    channel: z.enum(WIRED),
+    forms: z.array(z.strictObject({ name: z.enum(FORMS), what: z.string(), text: z.string() })),
+    notes: z.array(z.string()),
+  })
+  .openapi("Arguments");
+
+export const channels: Answer<ChannelsBody> = z
+  .strictObject({
+    vm: z.string(),
+    vmm: z.enum(VMMS),
+    qemu: z.string().optional(),
+    guest: z.enum(["systemd", "other"]),
+    systemd: count.optional(),
+    secrets: count,
+    bytes: count,
+    channels: z.array(
+      z.strictObject({
+        name: z.string(),
+        built: z.boolean(),
+        fits: z.boolean(),
+        chosen: z.boolean(),
+        reason: z.string().optional(),
+        instead: z.string().optional(),
+        how: z.string(),
+        measures: z.array(z.strictObject({ what: z.string(), size: count, limit: count })),
+        lost: z.array(z.string()),
+        needs: z.string().optional(),
+        guest_readers: z.string().optional(),
+        host_readers: z.string().optional(),
+        fresh: z.string().optional(),
+      }),
+    ),
+  })
+  .openapi("Channels");
 
 export const grant: Answer<GrantBody> = z
   .strictObject({

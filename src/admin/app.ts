@@ -39,6 +39,7 @@ import {
   vmCreation,
   waitQuery,
   wayQuery,
+  wiringQuery,
   type LogQuery,
 } from "#admin/schemas";
 import { createNode, listGroupNodes, listHostGroups, listNodes, removeNode, type NodeParts } from "#admin/nodes";
@@ -55,6 +56,7 @@ import {
   showSecret,
   type SecretParts,
 } from "#admin/secrets";
+import { vmArguments, vmChannels } from "#admin/wiring";
 import {
   attach,
   createVm,
@@ -111,6 +113,8 @@ const table: readonly Route<AdminParts>[] = [
   route("DELETE", "/vms/{name}/secrets/{secret}", {}, detach),
   route("DELETE", "/vms/{name}/secrets/{secret}/pin", {}, unpin),
   route("POST", "/vms/{name}/image", { json: imageRequest }, buildImage),
+  route("GET", "/vms/{name}/arguments", { query: wiringQuery }, vmArguments),
+  route("GET", "/vms/{name}/channels", { query: wiringQuery }, vmChannels),
 
   route("GET", "/keys", {}, showKeys),
   route("POST", "/keys/ways/{way}", { query: wayQuery, value: "body" }, addWay),

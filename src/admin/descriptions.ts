@@ -4,6 +4,7 @@ import { z } from "@hono/zod-openapi";
 import {
   backup,
   can,
+  channels,
   grant,
   hostGroup,
   keyBackup,
@@ -24,6 +25,7 @@ import {
   unsealed,
   version,
   vm,
+  vmmArguments,
   whoami,
 } from "#admin/answers";
 import type { ErrorCode } from "#error";
@@ -89,6 +91,15 @@ export const descriptions: Readonly<Record<string, Description>> = {
     "not-found",
     "too-large",
   ),
+
+  "GET /vms/{name}/arguments": says(
+    "What a VMM that you start is told of one way into the VM; no value is in it",
+    200,
+    vmmArguments,
+    "not-found",
+    "too-large",
+  ),
+  "GET /vms/{name}/channels": says("Every way into the VM: whether it fits, and why not", 200, channels, "not-found"),
 
   "GET /keys": says("The ways to the root key, and the terms of the store", 200, keys),
   "POST /keys/ways/{way}": says("Add a way to the root key; the body is its passphrase or key", 201, rootWay, "exists"),

@@ -1,8 +1,9 @@
 // The control socket of one VM, for the user that runs it: what that VM is, and its bundle to hand over some other way.
 import { vmBody } from "#admin/bodies";
 import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
+import { argumentsOf, channelsOf } from "#admin/wiring";
 import { sendBytes, startBytes } from "#admin/send";
-import { waitQuery, type WaitQuery } from "#admin/schemas";
+import { waitQuery, wiringQuery, type WaitQuery, type WiringSaid } from "#admin/schemas";
 import { waitOf } from "#admin/vms";
 import { BundleTar } from "#bundle/tar";
 import type { Socket } from "node:net";
@@ -23,7 +24,8 @@ const TAR = "application/x-tar";
 
 const table: readonly Route<RunnerParts>[] = [
   route("GET", "/status", { query: waitQuery }, showStatus),
-  route("GET", "/arguments", {}, showArguments),
+  route("GET", "/arguments", { query: wiringQuery }, showArguments),
+  route("GET", "/channels", { query: wiringQuery }, showChannels),
   route("GET", "/bundle", {}, exportBundle),
 ];
 
@@ -47,10 +49,16 @@ async function showStatus(
   return ok(await vmBody(await machines.view(caller, vm.name, ...waitOf(query, signal))));
 }
 
-/** What a VMM is to be told: where the channels of the VM listen. */
-async function showArguments({ machines, vm }: RunnerParts, { caller }: Ask<unknown, unknown>): Promise<Answer> {
+/** What a VMM is to be told: where the channels of the VM listen, and with `vmm` how exactly. */
+async function showArguments(parts: RunnerParts, { caller, query }: Ask<WiringSaid, unknown>): Promise<Answer> {
+  const { machines, vm } = parts;
+  if (query.vmm !== undefined) return ok(await argumentsOf(parts, caller, vm.name, query));
   const { channels } = await machines.view(caller, vm.name);
   return ok({ channels });
+}
+
+async function showChannels(parts: RunnerParts, { caller, query }: Ask<WiringSaid, unknown>): Promise<Answer> {
+  return ok(await channelsOf(parts, caller, parts.vm.name, query));
 }
 
 /** The VM's bundle, as docs/formats.md draws it. HEAD tells its size and discloses nothing. */

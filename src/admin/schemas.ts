@@ -32,6 +32,7 @@ import {
 } from "#protocol/names";
 import { SEALED_FORMATS } from "#protocol/sealed";
 import { VERBS, type Verb } from "#role";
+import { parseVersion, VMMS, WIRED, type Version, type VmmName, type WiredChannel } from "#wiring";
 
 /** A body as zod gives it: an optional member may also be there and undefined. */
 export type Said<T> = { [Key in keyof T]: T[Key] | undefined };
@@ -352,6 +353,36 @@ export const imageRequest: Form<Said<ImageRequest> & Pick<ImageRequest, "format"
     recipient: z.string("is not a string").max(2_048, "has more than 2048 characters").optional(),
   }),
 );
+
+/** The query of `GET /vms/NAME/arguments` and `GET /vms/NAME/channels`, read. */
+export interface WiringSaid {
+  vmm?: VmmName | undefined;
+  channel?: WiredChannel | undefined;
+  qemu?: Version | undefined;
+  file?: string | undefined;
+  guest?: "systemd" | "other" | undefined;
+  systemd?: number | undefined;
+  memory_mib?: number | undefined;
+  allow_reserved?: boolean | undefined;
+}
+
+const version = z.string().transform((text, context) => {
+  const parsed = /^[0-9]{1,4}\.[0-9]{1,4}(?:\.[0-9]{1,4})?$/.test(text) ? parseVersion(text) : undefined;
+  if (parsed) return parsed;
+  context.addIssue({ code: "custom", message: `${quoted(text)} is not a version such as 7.2 or 7.2.22` });
+  return z.NEVER;
+});
+
+export const wiringQuery: z.ZodType<WiringSaid> = z.strictObject({
+  vmm: z.enum(VMMS, `is none of ${VMMS.join(", ")}`).optional(),
+  channel: z.enum(WIRED, `is none of ${WIRED.join(", ")}`).optional(),
+  qemu: version.optional(),
+  file: file.optional(),
+  guest: z.enum(["systemd", "other"], "is neither systemd nor other").optional(),
+  systemd: number.optional(),
+  memory_mib: number.pipe(z.int().min(64, "is below 64").max(1_048_576, "is above 1048576")).optional(),
+  allow_reserved: yes.optional(),
+});
 
 export const trailQuery: z.ZodType<Said<TrailFilter>> = z.strictObject({
   since: moment.optional(),

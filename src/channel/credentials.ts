@@ -32,17 +32,21 @@ export interface Credential {
 }
 
 /** The credentials that a guest is to be given. Throws HatchwayError "invalid" or "too-large". */
-export function credentialsOf(manifest: Manifest, { reader, allowReserved }: BootGuest): Credential[] {
-  const all =
-    reader === "agent"
-      ? [{ name: BUNDLE_CREDENTIAL, size: encodedSize(encodeManifestFile(manifest), manifest.entries) }]
-      : manifest.entries.map(({ name, size }) => ({ name, size }));
+export function credentialsOf(manifest: Manifest, guest: BootGuest): Credential[] {
+  const { reader, allowReserved } = guest;
+  const all = listCredentials(manifest, guest);
   if (reader === "systemd" && !allowReserved) for (const { name } of all) refuseReserved(name);
   const total = all.reduce((sum, { size }) => sum + size, 0);
   if (total <= MAX_CREDENTIALS) return all;
   throw new HatchwayError("too-large", `${total} bytes of credentials, and at most ${MAX_CREDENTIALS} can be given`, {
     hint: "use a disk, or a live channel: see docs/images.md",
   });
+}
+
+/** The same, whether or not a guest can be given them. */
+export function listCredentials(manifest: Manifest, { reader }: BootGuest): Credential[] {
+  if (reader === "systemd") return manifest.entries.map(({ name, size }) => ({ name, size }));
+  return [{ name: BUNDLE_CREDENTIAL, size: encodedSize(encodeManifestFile(manifest), manifest.entries) }];
 }
 
 function refuseReserved(name: string): void {

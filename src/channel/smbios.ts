@@ -1,5 +1,12 @@
 import type { BootChannel, BootGuest } from "#channel";
-import { credentialsOf, lossesOf, openCredentials } from "#channel/credentials";
+import {
+  BUNDLE_CREDENTIAL,
+  credentialsOf,
+  listCredentials,
+  lossesOf,
+  openCredentials,
+  type Credential,
+} from "#channel/credentials";
 import { HatchwayError } from "#error";
 import { valueBuffer } from "#value-buffer";
 
@@ -12,7 +19,11 @@ const OWN_TABLES = 320;
 const PER_DEVICE = 96;
 const DEVICE_MIB = 16_384;
 /** The strings of a table are counted in one byte. */
-const MAX_STRINGS = 255;
+export const MAX_STRINGS = 255;
+/** Bytes of strings, at most, in a machine of less than 16 GiB. */
+export const MAX_STRING_BYTES: number = MAX_TABLES - OWN_TABLES;
+/** What stands before the base64 of a whole bundle. */
+export const BUNDLE_STRING: string = `${BINARY}${BUNDLE_CREDENTIAL}=`;
 const ALPHABET = Buffer.from("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
 
 /**
@@ -32,12 +43,13 @@ export const smbios: BootChannel = {
         hint: "let the agent read all as one, or use a disk",
       });
     }
-    // As text, in which they are shortest; a bundle never is plain text.
-    const isText = guest.reader === "systemd";
-    checkRoom(
-      all.reduce((sum, { name, size }) => sum + stringSize(name, size, isText), 0),
-      guest,
-    );
+    checkRoom(leastSize(all, guest), guest);
+  },
+
+  measure(manifest, guest) {
+    const all = listCredentials(manifest, guest);
+    const bytes = { what: "bytes", size: leastSize(all, guest), limit: roomOf(guest) };
+    return guest.reader === "agent" ? [bytes] : [bytes, { what: "secrets", size: all.length, limit: MAX_STRINGS }];
   },
 
   async compose(bundle, guest) {
@@ -69,8 +81,17 @@ function stringSize(name: string, size: number, isText: boolean): number {
   return prefix.length + name.length + 1 + content + 1;
 }
 
-function checkRoom(size: number, { memoryMiB }: BootGuest): void {
-  const room = MAX_TABLES - OWN_TABLES - PER_DEVICE * Math.floor(memoryMiB / DEVICE_MIB);
+/** As text, in which they are shortest; a bundle never is plain text. */
+function leastSize(all: readonly Credential[], { reader }: BootGuest): number {
+  return all.reduce((sum, { name, size }) => sum + stringSize(name, size, reader === "systemd"), 0);
+}
+
+function roomOf({ memoryMiB }: BootGuest): number {
+  return MAX_STRING_BYTES - PER_DEVICE * Math.floor(memoryMiB / DEVICE_MIB);
+}
+
+function checkRoom(size: number, guest: BootGuest): void {
+  const room = roomOf(guest);
   if (size <= room) return;
   throw new HatchwayError("too-large", `${size} bytes of SMBIOS strings, and there is room for ${room}`, {
     hint: "use fw-cfg, which takes 1 MiB, or a disk",

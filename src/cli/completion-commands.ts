@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { connect } from "#client/client";
+import { connect } from "#client/connect";
 import { candidatesFor, completionScript } from "./completion.ts";
 import { examples, leaf, type Run } from "./command.ts";
 import type { Session } from "./session.ts";

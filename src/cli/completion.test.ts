@@ -35,6 +35,8 @@ describe("what Tab offers", () => {
     [["vm", "attach", "web-1", "db-password", "t"], ["tls.key"]],
     [["vm", "ls", ""], []],
     [["vm", "shell", "web-1", "--", ""], []],
+    [["vm", "args", "w"], ["web-1"]],
+    [["vm", "args", "web-1", "--vmm", "li"], ["libvirt"]],
     [["-c", "unix:///x", "vm", "deta"], ["detach"]],
   ] as const)("at %j is %j", async ([words, expected], { expect }) => {
     await using daemon = await scriptDaemon(routes);

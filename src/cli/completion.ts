@@ -1,6 +1,7 @@
 // What Tab offers. The shells' scripts are a few lines that ask `hatchway completion candidates`, so there is one way to
 // complete: commands and flags are the program's own, names of secrets and VMs are asked of the daemon.
 import type { Command, Option } from "commander";
+import { FORMS, VMMS, WIRED } from "#wiring";
 import { HatchwayError } from "#error";
 
 const ASK = "hatchway completion candidates --";
@@ -94,11 +95,21 @@ function placeOf(program: Command, words: readonly string[]): Place | undefined 
   return place;
 }
 
+/** What flags take that take one of few words. */
+const WORDS: Readonly<Record<string, { words: readonly string[]; summary: string }>> = {
+  "--vmm": { words: VMMS, summary: "VMM" },
+  "--channel": { words: WIRED, summary: "way into a VM" },
+  "--form": { words: FORMS, summary: "language of a VMM" },
+  "--guest": { words: ["systemd", "other"], summary: "guest" },
+};
+
 async function offered(
   { command, path, operands, valueOf }: Place,
   current: string,
   names: (kind: "secret" | "vm") => Promise<string[]>,
 ): Promise<Candidate[]> {
+  const few = WORDS[valueOf?.long ?? ""];
+  if (few) return few.words.map((word) => ({ word, summary: few.summary }));
   if (valueOf) return valueOf.long === "--secret" || valueOf.long === "--secrets" ? named("secret", names) : [];
   if (current.startsWith("-")) return flagsOf(command);
   const commands = command.commands.map((sub) => ({ word: sub.name(), summary: sub.summary() }));

@@ -1,6 +1,7 @@
 // What a command works with: its terminal, its daemon, and the few ways in which it says something.
 import type { Readable, Writable } from "node:stream";
-import { connect, type Client } from "#client/client";
+import type { Client } from "#client/client";
+import { connect } from "#client/connect";
 import { makeStyle, type Style } from "./style.ts";
 
 /** The standard streams and the environment, as the process has them or as a test makes them. */

@@ -1,8 +1,11 @@
 import type { Command } from "commander";
+import { VMMS, WIRED } from "#wiring";
 import { examples, group, leaf, type Action, type Run } from "./command.ts";
 import { vmLogs } from "./logs.ts";
 import { deliveryFlags, secretFlags } from "./secret-commands.ts";
 import { attachSecrets, detachSecrets, unpinSecrets } from "./vm-grants.ts";
+import { vmArgs } from "./vm-args.ts";
+import { explainVm } from "./vm-explain.ts";
 import { createVm, launchVm, removeVms, startVm, stopVm } from "./vm-launch.ts";
 import { listVms, showVm, vmStatus } from "./vm-show.ts";
 
@@ -10,7 +13,7 @@ export function addVmCommands(run: Run, program: Command): void {
   const vm = group(
     program,
     "vm",
-    "launch, create, start, stop, remove, attach, detach, unpin, list, show, status, logs, shell",
+    "launch, create, start, stop, remove, attach, detach, unpin, list, show, status, logs, shell, explain, args",
     "VMs: those that Hatchway starts, the secrets attached to each, and how far each of them is.",
   );
   if (!run.words.includes("vm")) return;
@@ -31,12 +34,54 @@ export function addVmCommands(run: Run, program: Command): void {
   );
   leaf(run, vm, "detach <vm> <secret...>", "take secrets back from a VM", (command) => command, detachSecrets);
   leaf(run, vm, "unpin <vm> <secret...>", "give a VM new versions again", (command) => command, unpinSecrets);
+  vm.commandsGroup("Ways into it:");
+  leaf(run, vm, "explain <name>", "show every way into a VM, and what speaks against it", defineExplain, explainVm);
+  leaf(run, vm, "args <name>", "print what a VMM that you start yourself is to be told", defineArgs, vmArgs);
   vm.commandsGroup("Looking:");
   leaf(run, vm, "list", "list VMs", (command) => command.alias("ls"), listVms);
   leaf(run, vm, "show <name>", "show all about a VM", (command) => command, showVm);
   leaf(run, vm, "status [name]", "show which revision of its secrets a VM has", defineStatus, vmStatus);
   leaf(run, vm, "logs <name>", "show a VM's console", logFlags, vmLogs);
   leaf(run, vm, "shell <name> <command...>", "run a command as root in the minimal guest", defineShell, lazyShell);
+}
+
+function wiringFlags(command: Command): Command {
+  return command
+    .option("--vmm <name>", `${VMMS.join(", ")} (qemu, of the version that is installed; qemu=7.2 says another)`)
+    .option("--guest <kind>", "what takes the secrets from the firmware: systemd, systemd=257, or other, the agent")
+    .option("--memory <MiB>", "the guest's memory (256)")
+    .option("--allow-reserved", "also names that systemd itself acts on, as root");
+}
+
+function defineExplain(command: Command): Command {
+  return wiringFlags(command)
+    .description(
+      "Show every way into a VM for what it has now: whether it fits, how much of it there is, what is lost, " +
+        "who could read the secrets, and the one that is chosen if nothing is said.",
+    )
+    .addHelpText(
+      "after",
+      examples("hatchway vm explain web-1", "hatchway vm explain web-1 --vmm libvirt --guest systemd=252"),
+    );
+}
+
+function defineArgs(command: Command): Command {
+  return wiringFlags(command)
+    .option("--channel <way>", `${WIRED.join(", ")} (the first of them that the VMM has)`)
+    .option("--file <path>", "what fw-cfg, smbios or disk bring; for fw-cfg and systemd a folder, the tar unpacked")
+    .option("--form <name>", "of VMMs with more than one language: arguments, api, config, …")
+    .description(
+      "Print what a VMM that you start yourself is to be told, ready to paste, of a VM made with --external. " +
+        "It names sockets and files and holds no value. What else is to be known is on stderr.",
+    )
+    .addHelpText(
+      "after",
+      examples(
+        "hatchway vm args web-1 --vmm firecracker >vsock.json",
+        "hatchway vm args web-1 --vmm libvirt --channel virtio-serial",
+        "hatchway vm args web-1 --channel disk --file /dev/shm/web-1.erofs",
+      ),
+    );
 }
 
 /** Loads node:crypto, which no other command needs. */

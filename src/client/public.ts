@@ -1,6 +1,7 @@
 // `hatchway/client`, as programs import it: the client, what it answers, and what it throws. It runs in any Node from
 // 20 on and depends on no package.
-import { connect as open, type Client } from "./client.ts";
+import type { Client } from "./client.ts";
+import { connect as open } from "./connect.ts";
 import type { CredentialFiles } from "./uri.ts";
 
 export type { Client, LogRequest, MetadataBody, Wait } from "./client.ts";
@@ -9,8 +10,11 @@ export type { Verb } from "#role";
 export type { BackupContents, BackupReaders } from "#backup";
 export type {
   AboutBody,
+  ArgumentsBody,
   AttachRequest,
   CanBody,
+  ChannelBody,
+  ChannelsBody,
   ConvergenceBody,
   DeliveryBody,
   GrantBody,
@@ -33,6 +37,7 @@ export type {
   WayBody,
   WayQuery,
   WhoamiBody,
+  WiringQuery,
 } from "#api";
 export { HatchwayError, type ErrorCode } from "#error";
 

@@ -29,7 +29,10 @@ export function checkDelivery(secret: SecretRecord, delivery: Delivery): void {
 }
 
 /** The manifest's entry of a secret that a VM was given. */
-export function manifestEntry(secret: SecretRecord, grant: Grant): ManifestEntry {
+export function manifestEntry(
+  secret: Pick<SecretRecord, "name" | "version" | "size" | "delivery">,
+  grant: Grant,
+): ManifestEntry {
   const { file, env, path, mode, user, group, link, onChange } = mergeDelivery(secret.delivery, grant.change);
   return {
     name: secret.name,

@@ -2,8 +2,15 @@
 import type { FirmwareItem } from "#vmm";
 import { inheritedPath } from "./inherited.ts";
 
-/** QEMU's own files of fw_cfg have 32 slots at first, of which it takes half. */
+/** QEMU's files of fw_cfg have 32 slots at first, of which its own take half. */
 const OWN_SLOTS = 32;
+/** So many files more it takes where nobody gives it more slots. */
+export const FREE_SLOTS = 16;
+
+/** What `-global fw_cfg.x-file-slots` has to say for so many files more. */
+export function fwCfgSlots(files: number): number {
+  return OWN_SLOTS + files;
+}
 
 /** QEMU's arguments for items that it inherits in this order, first of all that it inherits. */
 export function firmwareArguments(items: readonly FirmwareItem[]): string[] {
@@ -14,6 +21,6 @@ export function firmwareArguments(items: readonly FirmwareItem[]): string[] {
       : ["-fw_cfg", `name=${item.name.replaceAll(",", ",,")},file=${path}`];
   });
   const files = items.filter(({ kind }) => kind === "fw-cfg").length;
-  const slots = files > 0 ? ["-global", `fw_cfg.x-file-slots=${OWN_SLOTS + files}`] : [];
+  const slots = files > 0 ? ["-global", `fw_cfg.x-file-slots=${fwCfgSlots(files)}`] : [];
   return [...slots, ...options.flat()];
 }

@@ -10,15 +10,13 @@ import type { Accelerator, MachineSpec } from "#vmm";
 import { firmwareArguments } from "./firmware.ts";
 import { inheritedPath } from "./inherited.ts";
 import { qmpSocket, shellSocket } from "./paths.ts";
+import { DISK_SERIAL } from "./wiring.ts";
 
 export const qemuProgram = "qemu-system-x86_64";
 
 /** Names of the virtio-serial ports; the guest finds them in /sys/class/virtio-ports/PORT/name. */
 export const agentPort = "org.hatchway.0";
 export const shellPort = "org.hatchway.shell";
-
-/** The serial of the disk with a machine's secrets, which its agent looks for. */
-export const secretsSerial = "HATCHWAY";
 
 /** Linux, Documentation/x86/boot.rst: COMMAND_LINE_SIZE with its final NUL. */
 const maximumCommandLine = 2047;
@@ -131,7 +129,7 @@ function secretsDisk({ secretsDisk: content, firmware = [] }: MachineSpec): stri
   const file = { driver: "file", filename, "read-only": true };
   return [
     ["-blockdev", JSON.stringify({ driver: "raw", "node-name": "secrets", "read-only": true, file })],
-    ["-device", `virtio-blk-pci,drive=secrets,serial=${secretsSerial}`],
+    ["-device", `virtio-blk-pci,drive=secrets,serial=${DISK_SERIAL}`],
   ];
 }
 

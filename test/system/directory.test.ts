@@ -106,10 +106,10 @@ const editors: [string, string][] = [
   ["tee", "echo two | tee key >/dev/null"],
   ["a redirection", "echo two >key"],
   ["sed -i", "sed -i s/one/two/ key"],
-  ["vim", `vim.tiny -u NONE -i NONE -n -es -c '%s/one/two/' -c 'set backupcopy=no' -c wq key`],
+  ["vim", `vim -u NONE -i NONE -n -es -c '%s/one/two/' -c 'set backupcopy=no' -c wq key`],
   [
     "vim, which keeps the file",
-    `vim.tiny -u NONE -i NONE -es -c '%s/one/two/' -c 'set backupcopy=yes backup' -c wq key; rm -f key~`,
+    `vim -u NONE -i NONE -es -c '%s/one/two/' -c 'set backupcopy=yes backup' -c wq key; rm -f key~`,
   ],
   ["mv over it", "echo two >../next; mv ../next key"],
   ["cp over it", "echo two >../next; cp ../next key; rm ../next"],

@@ -2,7 +2,7 @@
 import { describe, it } from "vitest";
 import { Desk, mismatch, readTranscript } from "#test/kit/documents";
 
-describe.each(["docs/operations.md", "docs/secrets.md", "docs/directory.md"])("%s", (path) => {
+describe.each(["docs/operations.md", "docs/secrets.md", "docs/channels.md", "docs/directory.md"])("%s", (path) => {
   const { steps } = readTranscript(path);
 
   it("shows commands that do what it shows", async ({ expect }) => {

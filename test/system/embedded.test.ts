@@ -14,7 +14,7 @@ import {
 import { delimiter, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, beforeAll, beforeEach, describe, test } from "vitest";
-import { connect } from "#client/client";
+import { connect } from "#client/connect";
 import { ended } from "#test/kit/guest-namespace";
 
 const run = promisify(execFile);

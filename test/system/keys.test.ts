@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:f
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, it } from "vitest";
-import { connect } from "#client/client";
+import { connect } from "#client/connect";
 import { call } from "#test/kit/http";
 import { Session } from "#test/kit/session";
 

@@ -5,7 +5,8 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync 
 import { request } from "node:http";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, test } from "vitest";
-import { connect, type Client } from "#client/client";
+import type { Client } from "#client/client";
+import { connect } from "#client/connect";
 import type { CredentialFiles } from "#client/uri";
 import { Daemon } from "#daemon/daemon";
 import { parseAddress } from "#daemon/listen";

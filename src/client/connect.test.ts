@@ -1,6 +1,6 @@
 import { scriptDaemon } from "#test/kit/scripted-daemon";
 import { test } from "vitest";
-import { connect } from "./client.ts";
+import { connect } from "./connect.ts";
 
 const secret = { name: "db", size: 3, permissions: "0600", uid: 0, gid: 0, version: 1, delivery: "file" };
 

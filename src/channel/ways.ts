@@ -1,0 +1,112 @@
+// What holds of every way into a guest, in one table: `vm explain` shows it, and docs/channels.md is held to it.
+import { MAX_CREDENTIALS } from "#channel/credentials";
+import { MAX_CREDENTIAL_NAME, MAX_FILES } from "#channel/fw-cfg";
+import { MAX_STRING_BYTES, MAX_STRINGS } from "#channel/smbios";
+import { MAX_BUNDLE_SIZE, MAX_ENTRIES } from "#protocol/names";
+import type { WiredChannel } from "#wiring";
+
+export type WayName = WiredChannel | "sealed" | "af-vsock" | "tcp" | "ssh" | "share";
+
+export interface Way {
+  name: WayName;
+  /** Whether this version has it. */
+  built: boolean;
+  how: string;
+  limits: string;
+  /** Who reads the secrets in the guest, besides those whom the installed files are meant for. */
+  guestReaders: string;
+  /** Who could read them on the host, besides root and the daemon's user. */
+  hostReaders: string;
+  /** When a change reaches the guest. */
+  fresh: string;
+  /** What it never brings. */
+  lost: string;
+  /** Of the guest. */
+  needs: string;
+}
+
+const count = (number: number): string => number.toLocaleString("en-US");
+const BUNDLE = `${count(MAX_ENTRIES)} secrets, ${count(MAX_BUNDLE_SIZE)} bytes`;
+const NOT_BUILT = { built: false, limits: "", guestReaders: "", hostReaders: "", fresh: "", lost: "", needs: "" };
+const AT_START = "at the guest's next start";
+const FIRMWARE_HOST = "whoever can read the file while it is there; none for vm launch, which has it in memory";
+
+/** In the order in which one is chosen. */
+export const WAYS: readonly Way[] = [
+  {
+    name: "virtio-serial",
+    built: true,
+    how: "a port of virtio-serial, whose host end is a unix socket of the VM",
+    limits: BUNDLE,
+    guestReaders: "root: only it can open the device",
+    hostReaders: "the VM's runner",
+    fresh: "at once",
+    lost: "nothing",
+    needs: "the agent; virtio_console",
+  },
+  {
+    name: "vsock",
+    built: true,
+    how: "hybrid vsock: a connection to the host's port 5107 arrives at a unix socket of the VM",
+    limits: BUNDLE,
+    guestReaders: "the first process that claims them in each boot: start the agent first; a later one raises an alarm",
+    hostReaders: "the VM's runner",
+    fresh: "at once",
+    lost: "nothing",
+    needs: "the agent; vmw_vsock_virtio_transport",
+  },
+  {
+    name: "fw-cfg",
+    built: true,
+    how: "files of QEMU's fw_cfg: one bundle for the agent, or a credential for each secret for systemd",
+    limits: `${count(MAX_CREDENTIALS)} bytes; for systemd ${MAX_FILES} secrets, names of ${MAX_CREDENTIAL_NAME} characters`,
+    guestReaders: "root, for as long as the guest runs",
+    hostReaders: FIRMWARE_HOST,
+    fresh: AT_START,
+    lost: "for systemd modes, owners, paths, variables, links, reactions",
+    needs: "qemu_fw_cfg; the agent, or systemd 251",
+  },
+  {
+    name: "smbios",
+    built: true,
+    how: "strings of SMBIOS type 11: one bundle for the agent, or a credential for each secret for systemd",
+    limits: `${count(MAX_STRING_BYTES)} bytes of strings, less from 16 GiB of memory on; for systemd ${MAX_STRINGS} secrets`,
+    guestReaders: "root, for as long as the guest runs",
+    hostReaders: FIRMWARE_HOST,
+    fresh: AT_START,
+    lost: "for systemd modes, owners, paths, variables, links, reactions",
+    needs: "the agent, or systemd 252",
+  },
+  {
+    name: "disk",
+    built: true,
+    how: "a read-only image, EROFS, SquashFS or ISO 9660, that image build writes and the VMM attaches",
+    limits: BUNDLE,
+    guestReaders: "whom the modes in the image let, and whoever may read the block device",
+    hostReaders: "whoever can read the image, unless it is sealed",
+    fresh: AT_START,
+    lost: "owners by name, variables, links, reactions",
+    needs: "a mount of the image; erofs, squashfs or isofs",
+  },
+  {
+    name: "sealed",
+    built: true,
+    how: "the bundle, encrypted to an age key, in any image or over any wire; its key goes another way",
+    limits: BUNDLE,
+    guestReaders: "whoever has the key",
+    hostReaders: "whoever has the key",
+    fresh: "when it is made and brought again",
+    lost: "nothing",
+    needs: "age and tar, and the key",
+  },
+  { ...NOT_BUILT, name: "af-vsock", how: "AF_VSOCK of the host's kernel, with the guest known by its CID" },
+  { ...NOT_BUILT, name: "tcp", how: "mutual TLS over a network" },
+  { ...NOT_BUILT, name: "ssh", how: "a forced command on the host, and push into a running guest" },
+  { ...NOT_BUILT, name: "share", how: "a folder by 9p, virtiofs, SMB, NFS or SSHFS" },
+];
+
+/** Its row in docs/channels.md. */
+export function wayRow({ name, built, how, limits, guestReaders, hostReaders, fresh, lost }: Way): string {
+  if (!built) return `| \`${name}\` | ${how} | not in this version | | | | |`;
+  return `| \`${name}\` | ${[how, limits, guestReaders, hostReaders, fresh, lost].join(" | ")} |`;
+}

@@ -1,0 +1,71 @@
+// libvirt: elements of a domain's XML (https://libvirt.org/formatdomain.html), which `virsh define --validate` takes.
+import type { Form, Wirer, WiringRequest } from "#wiring";
+import { FREE_SLOTS } from "./firmware.ts";
+import { agentPort } from "./qemu.ts";
+import { checkWired, DISK_SERIAL, fileNotes, fileOf, onlyBy, socketNotes } from "./wiring.ts";
+
+export const libvirt: Wirer = {
+  vmm: "libvirt",
+  proof: "checked by a test with virsh define --validate of Debian 12; no domain is started by it",
+  maxFirmwareFiles: FREE_SLOTS,
+  refusal: onlyBy("libvirt", ["virtio-serial", "fw-cfg", "disk"], {
+    vsock: "its <vsock> is the host kernel's, on which this version does not listen",
+    smbios: "it writes <oemStrings> into QEMU's arguments, where everybody on the host can read them",
+  }),
+
+  wire(request) {
+    checkWired(this, request);
+    if (request.channel === "fw-cfg") return wireFwCfg(request);
+    return request.channel === "disk" ? wireDisk(fileOf(request)) : wireSerial(request.sockets["virtio-serial"]);
+  },
+};
+
+function wireSerial(path: string): { forms: Form[]; notes: string[] } {
+  const text = [
+    "<channel type='unix'>",
+    `  <source mode='connect' path=${attribute(path)}>`,
+    "    <reconnect enabled='yes' timeout='1'/>",
+    "  </source>",
+    `  <target type='virtio' name='${agentPort}'/>`,
+    "</channel>",
+  ];
+  return {
+    forms: [{ name: "xml", what: "an element of <devices>", text: text.join("\n") }],
+    notes: [
+      ...socketNotes(path),
+      "the system's libvirt runs QEMU as libvirt-qemu: make the VM with --runner libvirt-qemu",
+      "VMs of one user are not kept apart from each other on the host by more than libvirt's own confinement",
+    ],
+  };
+}
+
+function wireFwCfg({ firmware, ...request }: WiringRequest): { forms: Form[]; notes: string[] } {
+  const file = fileOf({ firmware, ...request });
+  const entries = firmware.map((one) => `  <entry name=${attribute(one.name)} file=${attribute(one.file)}/>`);
+  const text = ["<sysinfo type='fwcfg'>", ...entries, "</sysinfo>"].join("\n");
+  return {
+    forms: [{ name: "xml", what: "an element of <domain>", text }],
+    notes: ["file=, never a value in the element: libvirt would write that into QEMU's arguments", ...fileNotes(file)],
+  };
+}
+
+function wireDisk(file: string): { forms: Form[]; notes: string[] } {
+  const text = [
+    "<disk type='file' device='disk'>",
+    "  <driver name='qemu' type='raw'/>",
+    `  <source file=${attribute(file)}/>`,
+    "  <target dev='vdz' bus='virtio'/>",
+    "  <readonly/>",
+    `  <serial>${DISK_SERIAL}</serial>`,
+    "</disk>",
+  ];
+  return {
+    forms: [{ name: "xml", what: "an element of <devices>", text: text.join("\n") }],
+    notes: ["vdz orders the disks and is not what the guest calls it", ...fileNotes(file)],
+  };
+}
+
+/** XML 1.0, 2.3. */
+function attribute(value: string): string {
+  return `'${value.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll("'", "&apos;")}'`;
+}

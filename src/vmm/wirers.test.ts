@@ -1,0 +1,125 @@
+import { test } from "vitest";
+import {
+  cloudHypervisorFields,
+  fieldProblems,
+  firecrackerFields,
+  microvmOptions,
+  microvmVolume,
+  nixNames,
+} from "#test/kit/published-fields";
+import { parseVersion, VMMS, WIRED, type Form, type WiringRequest } from "#wiring";
+import { WIRERS } from "./wirers.ts";
+
+const sockets = { "virtio-serial": "/run/hw/vm/web/serial.sock", vsock: "/run/hw/vm/web/vsock" };
+const file = "/dev/shm/web 1,'x'.img";
+
+function request(channel: WiringRequest["channel"], change: Partial<WiringRequest> = {}): WiringRequest {
+  const firmware = [{ name: "opt/io.systemd.credentials/hatchway.bundle", file }];
+  return { channel, sockets, file, firmware, oemPrefix: "p=", memoryMiB: 512, qemu: undefined, ...change };
+}
+
+function formOf(vmm: (typeof VMMS)[number], channel: WiringRequest["channel"], name: Form["name"]): string {
+  const path = vmm === "cloud-hypervisor" ? { file: "/dev/shm/web.img" } : {};
+  const form = WIRERS[vmm].wire(request(channel, path)).forms.find((one) => one.name === name);
+  return form?.text ?? "";
+}
+
+const json = (text: string): Record<string, unknown> => JSON.parse(text) as Record<string, unknown>;
+
+test("QEMU is told of a port of virtio-serial that connects again", ({ expect }) => {
+  expect(formOf("qemu", "virtio-serial", "arguments")).toBe(
+    [
+      "-device virtio-serial-pci,id=hatchway-ports \\",
+      "-chardev socket,id=hatchway,path=/run/hw/vm/web/serial.sock,reconnect=1 \\",
+      "-device virtserialport,bus=hatchway-ports.0,chardev=hatchway,name=org.hatchway.0",
+    ].join("\n"),
+  );
+  const { forms } = WIRERS.qemu.wire(request("virtio-serial", { qemu: { major: 10, minor: 0, patch: 2 } }));
+  expect(forms[0]?.text).toContain("serial.sock,reconnect-ms=1000");
+});
+
+test("QEMU's vsock comes with the command of its device, in the VM's folder", ({ expect }) => {
+  const { forms, notes } = WIRERS.qemu.wire(request("vsock"));
+  expect(forms[0]?.text).toContain("path=/run/hw/vm/web/vhost.sock");
+  expect(forms[0]?.text).toContain("size=512M,share=on");
+  expect(notes[0]).toContain(
+    "vhost-device-vsock --guest-cid 3 --socket /run/hw/vm/web/vhost.sock --uds-path /run/hw/vm/web/vsock",
+  );
+});
+
+test("a path with a comma, a space and quotes is one word of the shell and one value of the option", ({ expect }) => {
+  expect(formOf("qemu", "fw-cfg", "arguments")).toContain(
+    "-fw_cfg 'name=opt/io.systemd.credentials/hatchway.bundle,file=/dev/shm/web 1,,'\\''x'\\''.img'",
+  );
+  expect(formOf("vmspawn", "disk", "environment")).toContain(`filename=/dev/shm/web 1,,'\\''x'\\''.img"`);
+});
+
+test.for([
+  ["7.2.17", false],
+  ["7.2.18", true],
+  ["8.2.9", false],
+  ["9.2.0", false],
+  ["10.0.0", true],
+] as const)("smbios by path= with QEMU %s: %j", ([version, fits], { expect }) => {
+  const refusal = WIRERS.qemu.refusal("smbios", parseVersion(`QEMU emulator version ${version} (Debian 1:${version})`));
+  expect(refusal === undefined).toBe(fits);
+  if (refusal) expect(refusal.reason).toBe(`QEMU ${version} reads past the end of a file that -smbios path= names`);
+});
+
+test("what Firecracker is told is in its published field list", ({ expect }) => {
+  expect(fieldProblems(firecrackerFields.vsock, json(formOf("firecracker", "vsock", "api")))).toEqual([]);
+  expect(fieldProblems(firecrackerFields.drive, json(formOf("firecracker", "disk", "api")))).toEqual([]);
+  expect(json(formOf("firecracker", "vsock", "config"))).toEqual({
+    vsock: { guest_cid: 3, uds_path: "/run/hw/vm/web/vsock" },
+  });
+  const { drives } = json(formOf("firecracker", "disk", "config")) as { drives: Record<string, unknown>[] };
+  expect(drives.map((drive) => fieldProblems(firecrackerFields.drive, drive))).toEqual([[]]);
+});
+
+test("what Cloud Hypervisor is told is in its published field list", ({ expect }) => {
+  expect(formOf("cloud-hypervisor", "vsock", "arguments")).toBe("--vsock cid=3,socket=/run/hw/vm/web/vsock");
+  expect(fieldProblems(cloudHypervisorFields.vsock, json(formOf("cloud-hypervisor", "vsock", "api")))).toEqual([]);
+  expect(fieldProblems(cloudHypervisorFields.disk, json(formOf("cloud-hypervisor", "disk", "api")))).toEqual([]);
+  expect(() => WIRERS["cloud-hypervisor"].wire(request("disk"))).toThrow("has a comma");
+});
+
+test("what microvm.nix is told is in its published options", ({ expect }) => {
+  for (const channel of ["virtio-serial", "vsock", "fw-cfg", "disk"] as const) {
+    for (const { text } of WIRERS["microvm.nix"].wire(request(channel)).forms) {
+      const inner = channel === "fw-cfg" ? text.replaceAll(/credentialFiles = \{[^}]*\}/g, "credentialFiles = ") : text;
+      const { options, volume } = nixNames(inner);
+      expect(options.length).toBeGreaterThan(0);
+      for (const name of options) expect(microvmOptions).toContain(name);
+      for (const name of volume) expect(microvmVolume).toContain(name);
+    }
+  }
+});
+
+test("a field that is unknown, missing or of another type is found", ({ expect }) => {
+  expect(fieldProblems(firecrackerFields.vsock, { guest_cid: 2, path: "/x" })).toEqual([
+    "path is unknown",
+    "uds_path is missing",
+    "guest_cid is of another type",
+  ]);
+});
+
+test("each VMM wires what it does not refuse, and refuses the rest with a way out", ({ expect }) => {
+  for (const vmm of VMMS) {
+    for (const channel of WIRED) {
+      const plain = request(channel, { file: "/dev/shm/web.img" });
+      const refusal = WIRERS[vmm].refusal(channel, undefined);
+      if (refusal) {
+        expect(refusal.instead).toMatch(/^use /);
+        expect(() => WIRERS[vmm].wire(plain)).toThrow(`${vmm} cannot bring ${channel}: ${refusal.reason}`);
+      } else {
+        const { forms, notes } = WIRERS[vmm].wire(plain);
+        expect(forms.map(({ text }) => text).join("")).not.toBe("");
+        expect(notes).not.toEqual([]);
+      }
+    }
+  }
+});
+
+test("what brings a file says how to make one, where none is named", ({ expect }) => {
+  expect(() => WIRERS.libvirt.wire(request("disk", { file: undefined }))).toThrow("disk needs the file");
+});

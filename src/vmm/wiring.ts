@@ -1,0 +1,65 @@
+// What the wirers have in common: their refusals, their paths, and the words of a shell.
+import { HatchwayError } from "#error";
+import type { Unfit, VmmName, WiredChannel, Wirer, WiringRequest } from "#wiring";
+
+/**
+ * How a guest calls itself on a hybrid vsock. Each has the host to itself, by a socket of its own, so all may have the
+ * same; 0 to 2 are taken (vsock(7)).
+ */
+export const GUEST_CID = 3;
+/** How a disk is found that has no label, or whose label somebody else may have taken. */
+export const DISK_SERIAL = "HATCHWAY";
+
+export const NOT_RUN = "the form is checked against the published field list, not run against the binary";
+
+/** Throws HatchwayError "invalid" for what `wirer` refuses. */
+export function checkWired(wirer: Wirer, { channel, qemu }: WiringRequest): void {
+  const unfit = wirer.refusal(channel, qemu);
+  if (!unfit) return;
+  throw new HatchwayError("invalid", `${wirer.vmm} cannot bring ${channel}: ${unfit.reason}`, { hint: unfit.instead });
+}
+
+/** The file of a channel that needs one. Throws HatchwayError "invalid". */
+export function fileOf({ channel, file }: WiringRequest): string {
+  if (file !== undefined) return file;
+  const image = channel === "disk" ? "--format erofs" : "--format tar";
+  throw new HatchwayError("invalid", `${channel} needs the file that it is to bring`, {
+    hint: `make one with: hatchway image build NAME ${image} --out FILE, and name it by --file`,
+  });
+}
+
+/** A refusal for all channels of a VMM but some. */
+export function onlyBy(
+  vmm: VmmName,
+  channels: readonly WiredChannel[],
+  why: Partial<Record<WiredChannel, string>>,
+): (channel: WiredChannel) => Unfit | undefined {
+  return (channel: WiredChannel): Unfit | undefined => {
+    if (channels.includes(channel)) return undefined;
+    const reason = why[channel] ?? `${vmm} has no such device`;
+    return { reason, instead: `use ${channels.join(" or ")}` };
+  };
+}
+
+/** A word of a POSIX shell. */
+export function shellWord(word: string): string {
+  return /^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
+
+/** Options, one a line, to be put behind a command of a shell. */
+export function shellLines(options: readonly (readonly string[])[]): string {
+  return options.map((words) => words.map(shellWord).join(" ")).join(" \\\n");
+}
+
+/** Notes that hold for whoever brings a channel by a socket. */
+export function socketNotes(path: string): string[] {
+  return [`the VMM has to run as the VM's runner: nobody else can connect to "${path}"`];
+}
+
+/** Notes that hold for whoever brings a file. */
+export function fileNotes(file: string): string[] {
+  return [
+    `"${file}" has to be there when the VMM starts, readable for it alone, and on a tmpfs; it can go once the guest runs`,
+    "a change of a secret reaches the guest at its next start",
+  ];
+}
