@@ -3,17 +3,19 @@ import { asciiBytes } from "#protocol/json";
 import { poll } from "./stream.ts";
 import { serveCredentials } from "./credentials.ts";
 import { AgentError, isFault, reason } from "./error.ts";
+import { detectSource } from "./detect.ts";
 import { become } from "./exec.ts";
 import { Firmware } from "./firmware.ts";
 import { Host } from "./host.ts";
 import { lockHolder, takeLock } from "./lock.ts";
+import { Media, refuseAfterLive } from "./media.ts";
 import { syncOnce } from "./once.ts";
 import type { Origin } from "./origin.ts";
 import { AGENT_VERSION, summary, type Refusal } from "./receipt.ts";
 import { openRoot, type Root } from "./root.ts";
 import { run } from "./run.ts";
 import { readSet } from "./set.ts";
-import { detectSource, parseSource } from "./source.ts";
+import { parseSource } from "./source.ts";
 import { readStatus, type Status } from "./status.ts";
 import { HERE, SysError, type Sys } from "./sys.ts";
 import { decodeUtf8, encodeUtf8 } from "./text.ts";
@@ -68,7 +70,27 @@ function open(sys: Sys, place: Place): Root {
 
 function originOf(sys: Sys, root: Root, { from }: Place): Origin {
   const source = from === undefined ? detectSource(sys) : parseSource(from);
-  return source.kind === "fw-cfg" || source.kind === "smbios" ? new Firmware(sys, source) : new Host(sys, root, source);
+  switch (source.kind) {
+    case "fw-cfg":
+    case "smbios":
+      return new Firmware(sys, source);
+    case "label":
+    case "serial":
+    case "dir":
+    case "file":
+      refuseAfterLive(source, sourceInForce(sys, root));
+      return new Media(sys, source, from === undefined ? "fixed" : "any");
+    case "virtio-serial":
+    case "vsock":
+    case "unix":
+    case "unix-serial":
+      return new Host(sys, root, source);
+  }
+}
+
+function sourceInForce(sys: Sys, root: Root): string {
+  const status = readStatus(sys, root);
+  return status === undefined || status.revision === "" ? "" : status.source;
 }
 
 function sync(sys: Sys, root: Root, place: Place): number {

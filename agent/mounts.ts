@@ -6,6 +6,8 @@ export interface Mount {
   type: string;
   /** The file system's own options. */
   options: readonly string[];
+  /** Nobody can write there, by this mount or by its file system. */
+  readOnly: boolean;
 }
 
 /** The mount that a canonical absolute path lies on: the longest mount point above it, of equal ones the last. */
@@ -21,10 +23,11 @@ export function mountOf(mountinfo: string, path: string): Mount | undefined {
 
 function parseLine(line: string): Mount | undefined {
   const [left = "", right] = line.split(" - ");
-  const point = left.split(" ")[4];
+  const [point, flags = ""] = left.split(" ").slice(4);
   const [type, , options] = right?.split(" ") ?? [];
   if (point === undefined || type === undefined) return undefined;
-  return { point: unescape(point), type, options: options?.split(",") ?? [] };
+  const all = options?.split(",") ?? [];
+  return { point: unescape(point), type, options: all, readOnly: [...flags.split(","), ...all].includes("ro") };
 }
 
 /** The kernel writes space, tab, newline and backslash as three octal digits. */

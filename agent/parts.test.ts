@@ -12,6 +12,8 @@ it("the mount of a path is the longest above it, of equals the last", ({ expect 
     "25 21 0:22 / /run rw,nosuid shared:5 - tmpfs tmpfs rw,size=1k",
     "90 25 0:50 / /run/hatchway rw - ramfs old rw",
     "91 25 0:51 / /run/hatchway rw,nosuid master:2 shared:9 - tmpfs hatchway rw,size=2k,noswap",
+    "93 25 0:53 / /run/share ro,nosuid - 9p share rw",
+    "94 25 0:54 / /run/disk rw - erofs /dev/vda ro",
     "92 25 0:52 / /run/with\\040space rw - tmpfs t rw",
     "",
   ].join("\n");
@@ -19,9 +21,12 @@ it("the mount of a path is the longest above it, of equals the last", ({ expect 
     point: "/run/hatchway",
     type: "tmpfs",
     options: ["rw", "size=2k", "noswap"],
+    readOnly: false,
   });
   expect(mountOf(info, "/run/hatchway-not")?.point).toBe("/run");
   expect(mountOf(info, "/run/with space/x")?.point).toBe("/run/with space");
+  expect(mountOf(info, "/run/share")?.readOnly).toBe(true);
+  expect(mountOf(info, "/run/disk")?.readOnly).toBe(true);
   expect(mountOf(info, "/srv")?.type).toBe("ext4");
 });
 

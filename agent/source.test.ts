@@ -10,6 +10,10 @@ it("a source is read and written back", ({ expect }) => {
     "fw-cfg",
     "smbios",
     "unix-serial:/p",
+    "label:HATCHWAY",
+    "serial:HATCHWAY-1",
+    "dir:/mnt/share",
+    "file:/run/b.tar",
   ]) {
     expect(formatSource(parseSource(text))).toBe(text);
   }
@@ -17,7 +21,14 @@ it("a source is read and written back", ({ expect }) => {
 
 it("a source that is none is refused with what it should be", ({ expect }) => {
   const cases: [string, string][] = [
-    ["", "should be one of virtio-serial:NAME, vsock:CID:PORT, unix:PATH, fw-cfg, smbios"],
+    [
+      "",
+      "should be one of virtio-serial:NAME, vsock:CID:PORT, unix:PATH, fw-cfg, smbios, label:NAME, serial:NAME, dir:PATH, file:PATH",
+    ],
+    ["label:a b", "should be label:NAME"],
+    ["serial:", "should be serial:NAME"],
+    ["dir:share", "should be dir:PATH, an absolute path"],
+    ["file:", "should be file:PATH"],
     ["http://x", "should be one of"],
     ["vsock:2", "should be vsock:CID:PORT"],
     ["vsock:2:5107:1", "should be vsock:CID:PORT"],

@@ -1,6 +1,5 @@
 // Where a bundle comes from: the value of --from, or what this guest turns out to have.
 import { AgentError } from "./error.ts";
-import { isInFirmware } from "./firmware.ts";
 import { HERE, type Sys } from "./sys.ts";
 import { decodeUtf8 } from "./text.ts";
 import { openDirectory, readFile, statOrNone, using } from "./tree.ts";
@@ -12,19 +11,26 @@ export type Source =
   /** What the host put into the machine's firmware before the boot. */
   | { kind: "fw-cfg" }
   | { kind: "smbios" }
+  /** A disk, by its file system's label or by its own serial. */
+  | { kind: "label"; label: string }
+  | { kind: "serial"; serial: string }
+  /** A folder that the host shares. */
+  | { kind: "dir"; path: string }
+  /** A bundle's tar. */
+  | { kind: "file"; path: string }
   /** A unix socket that speaks as a virtio-serial port does, resync and all: for tests. */
   | { kind: "unix-serial"; path: string };
 
 /** What is in the firmware is there from the boot on; with the others somebody answers. */
 export type FirmwareSource = Extract<Source, { kind: "fw-cfg" | "smbios" }>;
-export type LiveSource = Exclude<Source, FirmwareSource>;
+export type DiskSource = Extract<Source, { kind: "label" | "serial" }>;
+/** What lies somewhere in the guest, and whoever can put it there decides what it is. */
+export type MediaSource = DiskSource | Extract<Source, { kind: "dir" | "file" }>;
+export type LiveSource = Exclude<Source, FirmwareSource | MediaSource>;
 
-/** The host's port on vsock. */
-export const HOST_PORT = 5107;
-const HOST_CID = 2;
 export const PORT_NAME = "org.hatchway.0";
 const PORTS = "/sys/class/virtio-ports";
-const LATER: ReadonlySet<string> = new Set(["tls", "ssh", "label", "serial", "dir", "file"]);
+const LATER: ReadonlySet<string> = new Set(["tls", "ssh"]);
 
 export function parseSource(text: string): Source {
   const colon = text.indexOf(":");
@@ -48,8 +54,23 @@ export function parseSource(text: string): Source {
     if (text !== kind) throw bad(text, `${kind} alone`);
     return { kind };
   }
+  if (kind === "label") {
+    if (!/^[A-Za-z0-9_-]{1,32}$/.test(rest)) throw bad(text, "label:NAME, of 1 to 32 characters A-Z a-z 0-9 _ -");
+    return { kind, label: rest };
+  }
+  if (kind === "serial") {
+    if (!/^[A-Za-z0-9_.-]{1,64}$/.test(rest)) throw bad(text, "serial:NAME, of 1 to 64 characters A-Z a-z 0-9 _ . -");
+    return { kind, serial: rest };
+  }
+  if (kind === "dir" || kind === "file") {
+    if (!rest.startsWith("/") || rest.length > 4_000) throw bad(text, `${kind}:PATH, an absolute path`);
+    return { kind, path: rest };
+  }
   if (LATER.has(kind)) throw new AgentError("usage", `source "${kind}" is not in this version`);
-  throw bad(text, "one of virtio-serial:NAME, vsock:CID:PORT, unix:PATH, fw-cfg, smbios");
+  throw bad(
+    text,
+    "one of virtio-serial:NAME, vsock:CID:PORT, unix:PATH, fw-cfg, smbios, label:NAME, serial:NAME, dir:PATH, file:PATH",
+  );
 }
 
 function parseWord(text: string): number | undefined {
@@ -68,23 +89,17 @@ export function formatSource(source: Source): string {
       return `vsock:${source.cid}:${source.port}`;
     case "unix":
     case "unix-serial":
+    case "dir":
+    case "file":
       return `${source.kind}:${source.path}`;
+    case "label":
+      return `label:${source.label}`;
+    case "serial":
+      return `serial:${source.serial}`;
     case "fw-cfg":
     case "smbios":
       return source.kind;
   }
-}
-
-/**
- * The first that there is of: a virtio-serial port named org.hatchway.0; vsock to the host; a bundle in fw_cfg, or in
- * SMBIOS.
- */
-export function detectSource(sys: Sys): Source {
-  if (findPort(sys, PORT_NAME) !== undefined) return { kind: "virtio-serial", port: PORT_NAME };
-  if (statOrNone(sys, HERE, "/dev/vsock")) return { kind: "vsock", cid: HOST_CID, port: HOST_PORT };
-  for (const kind of ["fw-cfg", "smbios"] as const) if (isInFirmware(sys, kind)) return { kind };
-  const ways = `no virtio-serial port named "${PORT_NAME}", no /dev/vsock, nothing in fw_cfg or SMBIOS`;
-  throw new AgentError("machine", `no way to a host: ${ways} (name one by --from)`);
 }
 
 /** The device of the virtio-serial port with this name. */

@@ -19,7 +19,9 @@ export const POLLHUP = 16;
 export const RENAME_NOREPLACE = 1;
 export const RENAME_EXCHANGE = 2;
 /** openat2(2) */
+export const RESOLVE_NO_XDEV = 1;
 export const RESOLVE_NO_SYMLINKS = 4;
+export const RESOLVE_BENEATH = 8;
 /** mount(2) */
 export const MS_NOSUID = 2;
 export const MS_NODEV = 4;
@@ -83,6 +85,11 @@ export interface Sys extends OpenFlags {
   /** Whether nobody else has this regular file open: a write lease is given (fcntl(2), F_SETLEASE), until close. */
   lease(fd: Fd): boolean;
   mount(type: string, target: string, flags: number, options: string): void;
+  /**
+   * Mounts a device, a path, read-only, nodev, nosuid and noexec, at no place that anybody could find: the descriptor of
+   * its root is all there is of it (fsopen(2), fsmount(2)).
+   */
+  mountPrivate(type: string, device: string): Fd;
   getrandom(into: Uint8Array): void;
   /** Zeroes bytes that held a value. */
   wipe(bytes: Uint8Array): void;
@@ -193,6 +200,8 @@ const ERRNO: Record<number, string> = {
   107: "ENOTCONN",
   110: "ETIMEDOUT",
   111: "ECONNREFUSED",
+  117: "EUCLEAN",
+  123: "ENOMEDIUM",
 };
 
 const REASONS: Record<string, string> = {
@@ -213,4 +222,7 @@ const REASONS: Record<string, string> = {
   ECONNRESET: "connection reset",
   EPIPE: "connection closed",
   ETIMEDOUT: "timed out",
+  EUCLEAN: "its file system is damaged",
+  ENOMEDIUM: "no medium",
+  EIO: "input or output error",
 };

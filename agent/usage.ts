@@ -38,8 +38,9 @@ Each has --help.
 `;
 
 const PLACE_HELP = `
-  --from SOURCE   virtio-serial:NAME, vsock:CID:PORT, unix:PATH, fw-cfg or smbios; without it the first that
-                  there is of the virtio-serial port org.hatchway.0, vsock:2:5107, fw-cfg and smbios
+  --from SOURCE   virtio-serial:NAME, vsock:CID:PORT, unix:PATH, fw-cfg, smbios, serial:NAME or label:NAME (a disk),
+                  dir:PATH or file:PATH; without it the first that there is of the virtio-serial port
+                  org.hatchway.0, vsock:2:5107, fw-cfg, smbios and a read-only disk HATCHWAY
   --root DIR      where secrets are kept, an absolute path (default ${DEFAULT_ROOT})
   --no-mount      use the tmpfs that DIR lies on instead of mounting one there, as in a container
 `;

@@ -120,6 +120,8 @@ export interface LaunchBody {
   append?: string;
   /** Puts the secrets into the machine's firmware at each start. */
   firmware?: FirmwareBody;
+  /** Gives the machine a disk with the secrets, in memory and read-only, at each start. Not together with `firmware`. */
+  secrets_disk?: "erofs" | "squashfs" | "iso";
 }
 
 export interface FirmwareBody {

@@ -16,7 +16,7 @@ const rows = readFileSync(new URL("SPECIFICATION.md", root), "utf8")
 function titles(path: string): RegExp[] {
   const source = readFileSync(new URL(path, root), "utf8");
   return Array.from(
-    source.matchAll(/\b(?:it|test)(?:\.each\(\w+\))?\(\s*(["'`])((?:\\.|(?!\1).)*)\1/g),
+    source.matchAll(/\b(?:it|test)(?:\.(?:each|for)\(\w+\))?\(\s*(["'`])((?:\\.|(?!\1).)*)\1/g),
     ([, quote, title = ""]) => {
       const parts = quote === "`" ? title.split(/\$\{[^}]*\}/) : [title.replace(/\\(.)/g, "$1")];
       return new RegExp(`^${parts.map((part) => RegExp.escape(part)).join(".+")}$`);

@@ -38,7 +38,11 @@ export interface LaunchOptions {
   /** Added to the kernel's command line. */
   append?: string;
   firmware?: FirmwareOptions;
+  /** The secrets are on a disk in memory that the guest can only read, as they are at its boot: its file system. */
+  secretsDisk?: SecretsDisk;
 }
+
+export type SecretsDisk = "erofs" | "squashfs" | "iso";
 
 /** The secrets are in the machine's firmware from its boot on, as they are at that moment. */
 export interface FirmwareOptions {

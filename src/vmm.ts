@@ -28,9 +28,17 @@ export interface MachineSpec {
   consoleSocket: string;
   /** Wiped once the machine is started, or has failed to. */
   firmware?: readonly FirmwareItem[];
+  /**
+   * The bytes of a disk that the guest can read and not write, with the serial HATCHWAY. Wiped as `firmware` is; the machine
+   * has them in memory of its own, which ends with it.
+   */
+  secretsDisk?: Buffer;
   /** Whether the host can run commands in the guest as root through `shell.sock` (see #client/guest-shell). */
   shell: boolean;
 }
+
+/** What a machine has of its VM's secrets from its boot on. */
+export type BootSecrets = Pick<MachineSpec, "firmware" | "secretsDisk">;
 
 /**
  * What a machine's firmware shows to root of its guest: a string of SMBIOS's type 11, or a file of QEMU's fw_cfg

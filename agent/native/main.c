@@ -43,6 +43,7 @@ static const JSCFunctionListEntry exports[] = {
     FUNCTION("flock", 1, sys_flock),
     FUNCTION("lease", 1, sys_lease),
     FUNCTION("mount", 4, sys_mount),
+    FUNCTION("mountPrivate", 2, sys_mount_private),
     FUNCTION("getrandom", 1, sys_getrandom),
     FUNCTION("wipe", 1, sys_wipe),
     FUNCTION("poll", 3, sys_poll),

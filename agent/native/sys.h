@@ -63,6 +63,7 @@ SYS_CALL(sys_futimens);
 SYS_CALL(sys_flock);
 SYS_CALL(sys_lease);
 SYS_CALL(sys_mount);
+SYS_CALL(sys_mount_private);
 SYS_CALL(sys_getrandom);
 SYS_CALL(sys_wipe);
 SYS_CALL(sys_poll);

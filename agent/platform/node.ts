@@ -45,6 +45,14 @@ const SIGIO = 29;
 const SIG_DFL = 0;
 const SIG_IGN = 1;
 const SYS_OPENAT2 = 437;
+const SYS_FSOPEN = 430;
+const SYS_FSCONFIG = 431;
+const SYS_FSMOUNT = 432;
+/** fsconfig(2): FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE */
+const [SET_FLAG, SET_STRING, CREATE] = [0, 1, 6];
+/** fsmount(2): MOUNT_ATTR_RDONLY, _NOSUID, _NODEV, _NOEXEC */
+const READ_ONLY_AND_INERT = 15;
+const FS_CLOEXEC = 1;
 
 const libc = koffi.load("libc.so.6");
 const c = {
@@ -57,6 +65,9 @@ const c = {
   unlinkat: libc.func("int unlinkat(int, const char *, int)"),
   renameat2: libc.func("int renameat2(int, const char *, int, const char *, int)"),
   syscall: libc.func("long syscall(long, int, const char *, const void *, size_t)"),
+  fsopen: libc.func("syscall", "long", ["long", "str", "int"]),
+  fsconfig: libc.func("syscall", "long", ["long", "int", "int", "str", "str", "int"]),
+  fsmount: libc.func("syscall", "long", ["long", "int", "int", "int"]),
   fchown: libc.func("int fchown(int, int, int)"),
   fchmod: libc.func("int fchmod(int, int)"),
   futimens: libc.func("int futimens(int, const void *)"),
@@ -121,6 +132,21 @@ function unixAddress(name: string): Buffer | undefined {
   address.set(bytes, 2);
   if (name.startsWith("@")) address[2] = 0;
   return address;
+}
+
+function mountPrivate(type: string, device: string): number {
+  const context = raw(c.fsopen, SYS_FSOPEN, type, FS_CLOEXEC);
+  if (context < 0) return context;
+  const configure = (...words: unknown[]): number => raw(c.fsconfig, SYS_FSCONFIG, context, ...words, 0);
+  const steps = [
+    () => configure(SET_STRING, "source", device),
+    () => configure(SET_FLAG, "ro", null),
+    () => configure(CREATE, null, null),
+    () => raw(c.fsmount, SYS_FSMOUNT, context, FS_CLOEXEC, READ_ONLY_AND_INERT),
+  ];
+  const result = steps.reduce((before, step) => (before < 0 ? before : step()), 0);
+  closeSync(context);
+  return result;
 }
 
 /** Sys for this thread. */
@@ -208,6 +234,7 @@ export function nodeSys(args: readonly string[], signals: Signals): Sys {
     lease: (fd) => ask("lease", raw(c.fcntl, fd, F_SETLEASE, F_WRLCK), TAKEN),
     mount: (type, target, flags, options) =>
       void check(`mount ${target}`, raw(c.mount, "hatchway", target, type, flags, options)),
+    mountPrivate: (type, device) => check("mount", mountPrivate(type, device)),
     getrandom: (into) => void check("getrandom", raw(c.getrandom, into, into.length, 0)),
     wipe: (bytes) => void bytes.fill(0),
     poll: (fd, events, timeoutMs) => check("poll", poll(fd, events, timeoutMs)),

@@ -35,6 +35,7 @@ export const quickjs: Sys = {
   flock: (fd) => ask("flock", sys.flock(fd), TAKEN),
   lease: (fd) => ask("lease", sys.lease(fd), TAKEN),
   mount: (type, target, flags, options) => void check(`mount ${target}`, sys.mount(type, target, flags, options)),
+  mountPrivate: (type, device) => check("mount", sys.mountPrivate(type, device)),
   getrandom: (into) => void check("getrandom", sys.getrandom(into)),
   wipe: (bytes) => void check("wipe", sys.wipe(bytes)),
   poll: (fd, events, timeoutMs) => check("poll", sys.poll(fd, events, timeoutMs)),

@@ -34,6 +34,7 @@ declare module "sys" {
   export function flock(fd: number): number;
   export function lease(fd: number): number;
   export function mount(type: string, target: string, flags: number, options: string): number;
+  export function mountPrivate(type: string, device: string): number;
   export function getrandom(into: Uint8Array): number;
   export function wipe(bytes: Uint8Array): number;
   export function poll(fd: number, events: number, timeoutMs: number): number;

@@ -105,6 +105,7 @@ const launch = z.strictObject({
       allow_reserved: z.boolean().optional(),
     })
     .optional(),
+  secrets_disk: z.enum(["erofs", "squashfs", "iso"]).optional(),
 });
 
 const convergence: Answer<ConvergenceBody> = z

@@ -119,7 +119,7 @@ export async function vmBody({ vm, machine, secrets, convergence, channels, cont
   });
 }
 
-function launchBody({ memoryMiB, disk, firmware, ...rest }: LaunchOptions): LaunchBody {
+function launchBody({ memoryMiB, disk, firmware, secretsDisk, ...rest }: LaunchOptions): LaunchBody {
   const { kind, reader, allowReserved } = firmware ?? {};
   return {
     ...rest,
@@ -127,6 +127,7 @@ function launchBody({ memoryMiB, disk, firmware, ...rest }: LaunchOptions): Laun
     ...(kind && {
       firmware: { kind, ...(reader && { reader }), ...(allowReserved === true && { allow_reserved: true }) },
     }),
+    ...(secretsDisk && { secrets_disk: secretsDisk }),
     memory_mib: memoryMiB,
   };
 }
@@ -183,7 +184,11 @@ export async function vmRequest(
   };
 }
 
-async function launchOptions({ memory_mib, cpus, disk, firmware, ...rest }: LaunchSaid): Promise<LaunchOptions> {
+async function launchOptions(said: LaunchSaid): Promise<LaunchOptions> {
+  const { memory_mib, cpus, disk, firmware, secrets_disk, ...rest } = said;
+  if (firmware && secrets_disk) {
+    throw new HatchwayError("invalid", "the secrets can be in the machine's firmware or on a disk, not both");
+  }
   return {
     ...defined<Pick<LaunchOptions, "kernel" | "initrd" | "append">>(rest),
     ...(disk !== undefined && { disk: { path: disk, format: await diskFormat(disk) } }),
@@ -194,6 +199,7 @@ async function launchOptions({ memory_mib, cpus, disk, firmware, ...rest }: Laun
         allowReserved: firmware.allow_reserved === true,
       },
     }),
+    ...(secrets_disk && { secretsDisk: secrets_disk }),
     memoryMiB: memory_mib ?? DEFAULT_MACHINE.memoryMiB,
     cpus: cpus ?? DEFAULT_MACHINE.cpus,
   };

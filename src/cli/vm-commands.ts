@@ -97,8 +97,9 @@ function machineFlags(command: Command): Command {
     .option("--memory <MiB>", "its memory")
     .option("--cpus <number>", "its processors")
     .option("--append <words>", "more for the kernel's command line")
-    .optionsGroup("Secrets in its firmware, at each start (for a guest without a live channel):")
-    .option("--firmware <way>", "fw-cfg (1 MiB), or smbios (64 KiB)")
+    .optionsGroup("Secrets from its boot on, as they are at each start (for a guest without a live channel):")
+    .option("--secrets-disk <format>", "on a read-only disk in memory: erofs, squashfs or iso (64 MiB)")
+    .option("--firmware <way>", "in its firmware: fw-cfg (1 MiB), or smbios (64 KiB)")
     .option("--credentials", "a credential for each secret, which systemd takes; else all as one, for the agent")
     .option("--allow-reserved", "also names that systemd itself acts on, as root");
 }

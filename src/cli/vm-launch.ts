@@ -27,6 +27,7 @@ export interface LaunchFlags extends GrantFlags, WaitFlags {
   firmware?: string;
   credentials?: true;
   allowReserved?: true;
+  secretsDisk?: string;
 }
 
 export async function createVm(session: Session, operands: readonly string[], flags: LaunchFlags): Promise<undefined> {
@@ -106,6 +107,7 @@ function readLaunch(flags: LaunchFlags): LaunchBody {
   if (flags.append !== undefined) launch.append = flags.append;
   const firmware = readFirmware(flags);
   if (firmware) launch.firmware = firmware;
+  if (flags.secretsDisk !== undefined) launch.secrets_disk = readSecretsDisk(flags);
   return launch;
 }
 
@@ -125,6 +127,14 @@ function readFirmware({ firmware, credentials, allowReserved }: LaunchFlags): Fi
     ...(credentials === true && { reader: "systemd" as const }),
     ...(allowReserved === true && { allow_reserved: true }),
   };
+}
+
+function readSecretsDisk({ secretsDisk, firmware }: LaunchFlags): NonNullable<LaunchBody["secrets_disk"]> {
+  if (firmware !== undefined) {
+    throw new HatchwayError("invalid", "--secrets-disk and --firmware are two ways of which a VM has one");
+  }
+  if (secretsDisk === "erofs" || secretsDisk === "squashfs" || secretsDisk === "iso") return secretsDisk;
+  throw new HatchwayError("invalid", `--secrets-disk "${secretsDisk}" is none of erofs, squashfs, iso`);
 }
 
 function readWait(flags: WaitFlags): Wait | undefined {

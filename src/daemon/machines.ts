@@ -12,7 +12,7 @@ import type { Vault, VmRequest } from "#vault";
 import { isSynced, type Convergence, type Vm } from "#vm";
 import type { Machine } from "#vmm";
 import { Endpoint } from "#daemon/endpoint";
-import { composeFirmware } from "#daemon/firmware";
+import { composeBoot } from "#daemon/boot";
 import { ForeignBoots } from "#daemon/foreign-boots";
 import { Processes } from "#daemon/processes";
 
@@ -209,7 +209,7 @@ export class HostMachines implements Machines {
     const serial = channels.find(({ kind }) => kind === "virtio-serial")?.path ?? join(directory, "serial.sock");
     const { vault, self, log } = this.#parts;
     return this.#processes.launch(vm, directory, { serial, console: join(directory, "console.sock") }, () =>
-      composeFirmware(vault, self, vm, (line) => log.write(line)),
+      composeBoot(vault, self, vm, (line) => log.write(line)),
     );
   }
 

@@ -3,7 +3,7 @@ import { HatchwayError, toHatchwayError } from "#error";
 import { hostUser } from "#host/users";
 import type { MachineState } from "#machines";
 import type { Vm } from "#vm";
-import type { Accelerator, FirmwareItem, Machine, MachineExit, MachineSpec, ProcessIdentity } from "#vmm";
+import type { Accelerator, BootSecrets, Machine, MachineExit, MachineSpec, ProcessIdentity } from "#vmm";
 import { AcceleratorChoice } from "#vmm/kvm";
 import { qemu } from "#vmm/machine";
 import { shellSocket } from "#vmm/paths";
@@ -69,14 +69,14 @@ export class Processes {
   }
 
   /**
-   * Starts the VM's process in its folder; its guest's first instruction comes after the witness was told. `firmware` is
-   * asked last, for values that are wiped as soon as they are there.
+   * Starts the VM's process in its folder; its guest's first instruction comes after the witness was told. `boot` is asked
+   * last, for values that are wiped as soon as they are there.
    */
   async launch(
     vm: Vm,
     directory: string,
     channel: { serial: string; console: string },
-    firmware: () => Promise<FirmwareItem[]>,
+    boot: () => Promise<BootSecrets>,
   ): Promise<Machine> {
     if (this.#running.has(vm.id)) throw new HatchwayError("conflict", `vm "${vm.name}" is running`);
     if (!vm.launch) {
@@ -104,7 +104,7 @@ export class Processes {
       shell: image.own,
     };
     await this.#witness.booted(vm);
-    const machine = await qemu.launch({ ...spec, firmware: await firmware() }, accelerator);
+    const machine = await qemu.launch({ ...spec, ...(await boot()) }, accelerator);
     this.#watch(vm, { machine, accelerator, shell: spec.shell });
     try {
       await this.#records.write(vm.id, { process: machine.process, accelerator, shell: spec.shell });

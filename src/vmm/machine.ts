@@ -10,7 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { HatchwayError } from "#error";
 import { removeTree } from "#host/remove-tree";
 import type { Accelerator, Machine, MachineEvents, MachineExit, MachineSpec, ProcessIdentity, Vmm } from "#vmm";
-import { FirmwareFiles } from "./firmware.ts";
+import { inheritedContents, MemoryFiles } from "./inherited.ts";
 import { qmpSocket, shellSocket } from "./paths.ts";
 import { identify, isAlive, signalProcess } from "./process.ts";
 import { qemuArguments, qemuProgram } from "./qemu.ts";
@@ -32,9 +32,9 @@ export const qemu: Vmm = {
       const args = qemuArguments(spec, accelerator);
       await checkFiles(spec);
       for (const stale of [qmpSocket(spec.directory), shellSocket(spec.directory)]) await removeTree(stale);
-      started = spawnWithFirmware(args, spec);
+      started = spawnWithFiles(args, spec);
     } finally {
-      for (const { content } of spec.firmware ?? []) content.fill(0);
+      for (const content of inheritedContents(spec)) content.fill(0);
     }
     const { qmp, identity } = await waitForQmp(started, spec.directory);
     const machine = new QemuMachine(spec, identity, qmp, started);
@@ -61,10 +61,10 @@ export const qemu: Vmm = {
   },
 };
 
-/** Once QEMU is spawned it has its own descriptors of what the firmware is to show, and we need ours no more. */
-function spawnWithFirmware(args: string[], { firmware = [], runner }: MachineSpec): Started {
-  using files = new FirmwareFiles(firmware);
-  return spawnQemu(args, runner, files.descriptors);
+/** Once QEMU is spawned it has its own descriptors of what it inherits, and we need ours no more. */
+function spawnWithFiles(args: string[], spec: MachineSpec): Started {
+  using files = new MemoryFiles(inheritedContents(spec));
+  return spawnQemu(args, spec.runner, files.descriptors);
 }
 
 class QemuMachine extends EventEmitter<MachineEvents> implements Machine {

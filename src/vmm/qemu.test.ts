@@ -99,6 +99,22 @@ test("what the firmware shows is named by descriptors, and its bytes are in no a
   expect(args.join(" ")).not.toContain("the value");
 });
 
+test("a disk with secrets is read-only, known by its serial, and opened by a descriptor behind those of the firmware", ({
+  expect,
+}) => {
+  const content = Buffer.from("the value");
+  const args = qemuArguments({ ...spec, firmware: [{ kind: "smbios", content }], secretsDisk: content }, tcg);
+  const [blockdev = "", , device] = args.slice(-3);
+  expect(device).toBe("virtio-blk-pci,drive=secrets,serial=HATCHWAY");
+  expect(JSON.parse(blockdev)).toEqual({
+    driver: "raw",
+    "node-name": "secrets",
+    "read-only": true,
+    file: { driver: "file", filename: "/proc/self/fd/4", "read-only": true },
+  });
+  expect(args.join(" ")).not.toContain("the value");
+});
+
 function refused(changed: Partial<MachineSpec>): string {
   try {
     return qemuArguments({ ...spec, ...changed }, tcg).join(" ");

@@ -8,7 +8,9 @@ import { HatchwayError } from "#error";
 import { checkSocketPath } from "#socket-path";
 import type { Accelerator, MachineSpec } from "#vmm";
 import { firmwareArguments } from "./firmware.ts";
+import { inheritedPath } from "./inherited.ts";
 import { qmpSocket, shellSocket } from "./paths.ts";
+import { DISK_SERIAL } from "./wiring.ts";
 
 export const qemuProgram = "qemu-system-x86_64";
 
@@ -49,6 +51,7 @@ export function qemuArguments(spec: MachineSpec, accelerator: Accelerator): stri
     ...(spec.shell ? shellOptions(spec.directory) : []),
     ...disk(spec.disk),
     firmwareArguments(spec.firmware ?? []),
+    ...secretsDisk(spec),
   ];
   return options.flat();
 }
@@ -116,6 +119,17 @@ function disk(image: MachineSpec["disk"]): string[][] {
     // As JSON a path needs no escapes.
     ["-blockdev", JSON.stringify({ driver: image.format, "node-name": "disk", file })],
     ["-device", "virtio-blk-pci,drive=disk"],
+  ];
+}
+
+/** The guest finds it by its serial, whatever file system it has. */
+function secretsDisk({ secretsDisk: content, firmware = [] }: MachineSpec): string[][] {
+  if (content === undefined) return [];
+  const filename = inheritedPath(firmware.length);
+  const file = { driver: "file", filename, "read-only": true };
+  return [
+    ["-blockdev", JSON.stringify({ driver: "raw", "node-name": "secrets", "read-only": true, file })],
+    ["-device", `virtio-blk-pci,drive=secrets,serial=${DISK_SERIAL}`],
   ];
 }
 

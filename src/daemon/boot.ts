@@ -1,0 +1,52 @@
+import type { BootChannel } from "#channel";
+import { fwCfg } from "#channel/fw-cfg";
+import { smbios } from "#channel/smbios";
+import type { Caller } from "#caller";
+import type { Vault } from "#vault";
+import type { SecretsDisk, Vm } from "#vm";
+import type { BootSecrets } from "#vmm";
+import { encodeBundle } from "#bundle/image";
+import type { Bundle } from "#bundle";
+import { valueBuffer } from "#value-buffer";
+
+const CHANNELS: Record<BootChannel["kind"], BootChannel> = { "fw-cfg": fwCfg, smbios };
+
+/**
+ * What the VM is to have from its boot on, opened at this moment; nothing for one that has its secrets another way. `log` is
+ * told what is lost. Throws as a boot channel does, and as an image.
+ */
+export async function composeBoot(
+  vault: Vault,
+  self: Caller,
+  { id, name, launch }: Vm,
+  log: (line: string) => void,
+): Promise<BootSecrets> {
+  if (launch?.secretsDisk) {
+    const secretsDisk = await imageOf(await vault.resolve(self, id), launch.secretsDisk);
+    log(`vm "${name}" has its secrets on a disk, which does not bring: changes`);
+    return { secretsDisk };
+  }
+  if (!launch?.firmware) return {};
+  const { kind, reader, allowReserved } = launch.firmware;
+  const guest = { reader, allowReserved, memoryMiB: launch.memoryMiB };
+  const { items, lost } = await CHANNELS[kind].compose(await vault.resolve(self, id), guest);
+  log(`vm "${name}" has its secrets by ${kind}, which does not bring: ${lost.join(", ")}`);
+  return { firmware: items };
+}
+
+/** The whole image in memory; the caller wipes it. */
+async function imageOf(bundle: Bundle, format: SecretsDisk): Promise<Buffer> {
+  const encoding = encodeBundle(bundle, format);
+  const image = valueBuffer(encoding.size);
+  let at = 0;
+  try {
+    await encoding.writeTo(async (bytes) => {
+      image.set(bytes, at);
+      at += bytes.length;
+    });
+    return image;
+  } catch (error) {
+    image.fill(0);
+    throw error;
+  }
+}
