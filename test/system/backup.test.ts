@@ -100,7 +100,8 @@ async function fillHere(
     { mode: "session", uid: 0 },
   );
   const all = puts((name, value) => () => vault.putSecret(self, name, "create", { value }));
-  for (let at = 0; at < all.length; at += 200) await Promise.all(all.slice(at, at + 200).map((put) => put()));
+  // No more at a time than a store lets wait for its disk: 64 MiB.
+  for (let at = 0; at < all.length; at += 32) await Promise.all(all.slice(at, at + 32).map((put) => put()));
   await vault.close();
 }
 
