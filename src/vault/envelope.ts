@@ -13,6 +13,7 @@
 // leaves the rest.
 import { createCipheriv, createDecipheriv, createSecretKey, randomFillSync, type KeyObject } from "node:crypto";
 import { HatchwayError } from "#error";
+import { overwriteFreed, overwriteSmall } from "#host/libc";
 import { valueBuffer } from "#value-buffer";
 
 export const KEY_SIZE = 32;
@@ -144,11 +145,8 @@ function encrypt(key: Key, nonce: Buffer, plaintext: Uint8Array, associated: Buf
   return Buffer.concat([cipher.update(plaintext), cipher.final(), cipher.getAuthTag()]);
 }
 
-/**
- * Node's update() works in memory that is a byte larger than its result, and frees it as it is, plaintext and all. The
- * same memory is what an update over as many bytes gets next, and fills with something else.
- */
-const overwriter = createCipheriv("aes-256-ctr", Buffer.alloc(KEY_SIZE), Buffer.alloc(16));
+// Node's update() works in memory that is a byte larger than its result, and frees it, plaintext and all.
+overwriteFreed();
 
 function decrypt(key: Key, nonce: Buffer, sealed: Buffer, associated: Buffer): Buffer {
   const end = sealed.length - TAG_SIZE;
@@ -157,7 +155,7 @@ function decrypt(key: Key, nonce: Buffer, sealed: Buffer, associated: Buffer): B
   decipher.setAuthTag(sealed.subarray(end));
   // update() hands out bytes that final() has not yet checked; they leave this function only once it has.
   const unchecked = decipher.update(sealed.subarray(0, end));
-  overwriter.update(sealed.subarray(0, end));
+  overwriteSmall(end + 1);
   try {
     decipher.final();
   } catch (cause) {
