@@ -61,9 +61,13 @@ export class HostMachines implements Machines {
     });
   }
 
-  /** Binds the sockets of every VM that is known, and then finds those that run, all at once: one may not answer. */
+  /**
+   * Binds the sockets of every VM that is known, and then finds those that run, all at once: one may not answer. Called
+   * again whenever the keys were opened; what has its sockets keeps them.
+   */
   async open(): Promise<void> {
-    const vms = await this.#parts.vault.vms(this.#parts.self);
+    const known = await this.#parts.vault.vms(this.#parts.self);
+    const vms = known.filter(({ id }) => !this.#endpoints.has(id));
     for (const vm of vms) {
       try {
         await this.#open(vm);

@@ -72,6 +72,7 @@ describe("hatchway key seal", () => {
     expect((await call(control, "GET", "/bundle")).text).toContain("value 2");
     expect(await home.ok(["key", "status"])).toMatch(/^opened by the way "passphrase"\n/);
     expect(await home.ok(["audit", "verify"])).toContain("the audit trail holds");
+    expect(await home.ok(["stop"])).toContain(`stopped the daemon, pid ${pid}`);
   });
 
   it("lets guests keep their set, and a running agent goes on by itself after unseal", async ({ expect }) => {
