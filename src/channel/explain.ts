@@ -52,7 +52,7 @@ function unfitOf({ name, built }: Way, situation: Situation): Unfit | undefined 
   if (!built) return { reason: "not in this version", instead: "use another" };
   if (!isWired(name)) return undefined;
   const { wirer, isLaunched, qemu, guest, manifest } = situation;
-  if (isLaunched && (name === "vsock" || name === "disk")) {
+  if (isLaunched && name === "vsock") {
     return { reason: "vm launch gives its guests no such device", instead: "use virtio-serial" };
   }
   return (
