@@ -108,7 +108,8 @@ describe("vm explain", () => {
     expect((await session.vm("web")).convergence.wanted).toBe(before);
     const text = await session.ok(["vm", "explain", "ours"]);
     expect(text).toMatch(/^virtio-serial +yes, chosen/m);
-    expect(text).toMatch(/^disk +no /m);
+    expect(text).toMatch(/^vsock +no /m);
+    expect(text).toMatch(/^disk +yes /m);
     expect(await session.ok(["audit", "tail", "--lines", "100"])).not.toMatch(/secret\.disclose|bundle\.export/);
   });
 });
