@@ -89,7 +89,7 @@ export class Rows {
     let after: string | undefined;
     for (;;) {
       const page = await this.#store.list(prefix, { limit: PAGE, ...(after !== undefined && { after }) });
-      for (const row of page.rows) found.push(this.#listed<T>(row));
+      for (const row of page.rows) found.push(this.#known<T>(row, "offer"));
       after = page.rows.at(-1)?.key;
       if (!page.more || after === undefined) return found;
     }
@@ -152,21 +152,12 @@ export class Rows {
     return sealRecord(this.#keyring, Buffer.from(JSON.stringify(record)), this.#place(key, version));
   }
 
-  /** As `open`, for what is asked for again and again. The record is frozen. */
-  #known<T>(row: Row): Stored<T> {
+  /** As `open`, for what is asked for again and again; one of many is only offered to be kept. The record is frozen. */
+  #known<T>(row: Row, how: "keep" | "offer" = "keep"): Stored<T> {
     const known = this.#opened.get(row);
     if (known) return { key: row.key, version: row.version, record: known.record as T };
     const stored = this.open<T>(row);
-    this.#opened.keep(row, stored.record);
-    return stored;
-  }
-
-  /** As `#known`, for one of many. */
-  #listed<T>(row: Row): Stored<T> {
-    const known = this.#opened.get(row);
-    if (known) return { key: row.key, version: row.version, record: known.record as T };
-    const stored = this.open<T>(row);
-    this.#opened.offer(row, stored.record);
+    this.#opened[how](row, stored.record);
     return stored;
   }
 
