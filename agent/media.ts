@@ -8,6 +8,7 @@ import { readFolder, readManifest } from "./folder.ts";
 import { mountOf } from "./mounts.ts";
 import type { Origin } from "./origin.ts";
 import { reading } from "./reading.ts";
+import { openRevision, partsOf, shownRevision } from "./share.ts";
 import { formatSource, type MediaSource } from "./source.ts";
 import { poll } from "./stream.ts";
 import { HERE, type Fd, type Stat, type Sys } from "./sys.ts";
@@ -48,9 +49,18 @@ export class Media implements Origin {
     const sys = this.#sys;
     const { source } = this;
     if (source.kind === "file") return readTar(sys, source.path, have, sink);
-    if (source.kind === "dir")
-      return using(sys, openShare(sys, source.path), (dir) => this.#readBelow(dir, have, sink));
+    if (source.kind === "dir") {
+      return using(sys, openShare(sys, source.path), (dir) => this.#readShare(dir, have, sink));
+    }
     return withDisk(sys, source, this.#trust, (dir) => this.#readBelow(dir, have, sink));
+  }
+
+  /** Of a share with sets the one that it shows now; nothing of it changes while it is read. */
+  #readShare(dir: Fd, have: string | undefined, sink: BundleSink): "changed" | "same" {
+    const revision = shownRevision(this.#sys, dir);
+    if (revision === undefined) return this.#readBelow(dir, have, sink);
+    if (revision === have) return "same";
+    return using(this.#sys, openRevision(this.#sys, dir, revision), (set) => this.#readBelow(set, have, sink));
   }
 
   #readBelow(dir: Fd, have: string | undefined, sink: BundleSink): "changed" | "same" {
@@ -72,7 +82,7 @@ function openShare(sys: Sys, path: string): Fd {
     const canonical = sys.readlinkat(HERE, `/proc/self/fd/${dir}`);
     const mount = mountOf(decodeUtf8(readFile(sys, HERE, "/proc/self/mountinfo", 4_194_304)), canonical);
     if (mount?.readOnly === true) return dir;
-    for (const part of [".", ".hatchway", ".hatchway/manifest.json"]) {
+    for (const part of partsOf(shownRevision(sys, dir))) {
       const stat = reading(`"${path}/${part}"`, () => sys.fstatat(dir, part));
       const wanted = isType(stat, part.endsWith(".json") ? S_IFREG : S_IFDIR);
       if (wanted && isRoots(stat, 0o022)) continue;

@@ -1,3 +1,5 @@
+import type { ShareForm } from "#share";
+
 /** A virtual machine that secrets are attached to, whether Hatchway starts it or something else does. */
 export interface Vm {
   /** 128 random bits in hex; a name that is used again gets another id. */
@@ -40,6 +42,13 @@ export interface LaunchOptions {
   firmware?: FirmwareOptions;
   /** The secrets are on a disk in memory that the guest can only read, as they are at its boot: its file system. */
   secretsDisk?: SecretsDisk;
+  share?: ShareOptions;
+}
+
+/** The secrets are in a folder that the guest mounts, and follow every change while it runs. */
+export interface ShareOptions {
+  by: "9p" | "virtiofs";
+  form: ShareForm;
 }
 
 export type SecretsDisk = "erofs" | "squashfs" | "iso";

@@ -106,6 +106,7 @@ const launch = z.strictObject({
     })
     .optional(),
   secrets_disk: z.enum(["erofs", "squashfs", "iso"]).optional(),
+  share: z.strictObject({ by: z.enum(["9p", "virtiofs"]), form: z.enum(["sealed", "plain"]).optional() }).optional(),
 });
 
 const convergence: Answer<ConvergenceBody> = z

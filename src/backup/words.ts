@@ -58,6 +58,7 @@ const launchMembers = {
   append: z.string().optional(),
   firmware: z.strictObject(firmwareMembers).optional(),
   secretsDisk: z.enum(["erofs", "squashfs", "iso"]).optional(),
+  share: z.strictObject({ by: z.enum(["9p", "virtiofs"]), form: z.enum(["sealed", "plain"]) }).optional(),
 } satisfies Members<LaunchOptions>;
 
 const head = z.strictObject({

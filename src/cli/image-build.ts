@@ -65,7 +65,7 @@ function refuseOpen(format: Format, { plain }: ImageFlags, image: NewFile): void
 }
 
 /** With image and key on one disk, the image might as well be open. */
-function openKey(path: string): NewFile {
+export function openKey(path: string): NewFile {
   const key = new NewFile(path);
   if (key.inMemory) return key;
   key.abandon();
@@ -75,7 +75,7 @@ function openKey(path: string): NewFile {
 }
 
 /** Makes a key; answers whom to seal to. */
-function writeKey(file: NewFile): string {
+export function writeKey(file: NewFile): string {
   const { identity, recipient } = generateAgeKey();
   try {
     file.write(identity);

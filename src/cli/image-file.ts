@@ -1,19 +1,8 @@
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  fsyncSync,
-  openSync,
-  statfsSync,
-  type Stats,
-  unlinkSync,
-  writeSync,
-} from "node:fs";
+import { closeSync, constants, fstatSync, fsyncSync, openSync, type Stats, unlinkSync, writeSync } from "node:fs";
 import { HatchwayError } from "#error";
+import { isInMemory } from "#host/in-memory";
 import { plural } from "./quantity.ts";
 
-/** statfs(2): TMPFS_MAGIC, which memfds have too, and RAMFS_MAGIC. What is there is on no disk. */
-const IN_MEMORY = new Set([0x01021994, 0x858458f6]);
 /** A descriptor that whoever started this process has left open for it, proc(5). */
 const DESCRIPTOR = /^\/(?:dev|proc\/self)\/fd\/([0-9]{1,4})$/;
 
@@ -36,7 +25,7 @@ export class NewFile {
     this.#fd = number === undefined ? create(path) : Number(number);
     try {
       checkPrivate(path, fstatSync(this.#fd));
-      this.inMemory = IN_MEMORY.has(statfsSync(`/proc/self/fd/${this.#fd}`).type);
+      this.inMemory = isInMemory(`/proc/self/fd/${this.#fd}`);
     } catch (cause) {
       this.abandon();
       throw problem(path, cause);

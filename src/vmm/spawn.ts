@@ -84,7 +84,8 @@ function becomeRunner(runner: MachineSpec["runner"]): string[] {
   return ["setpriv", ...ids, "--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all", "--no-new-privs"];
 }
 
-function keepLastWords(child: ChildProcess): () => string {
+/** The newest lines of what a process writes to its standard error, fit for a terminal. */
+export function keepLastWords(child: ChildProcess): () => string {
   let kept = Buffer.alloc(0);
   const keep = (chunk: Buffer): void => {
     kept = Buffer.concat([kept, chunk]).subarray(-keptBytes);

@@ -6,10 +6,11 @@ import { afterAll, beforeAll, describe, it } from "vitest";
 import { ErofsImage } from "#bundle/erofs";
 import { encodeBundle, type ImageFormat } from "#bundle/image";
 import { imageTree, type ImageFile } from "#bundle/tree";
-import { goodCases, manifestText, type BundleCase, type ExpectedFile } from "#test/kit/bundle-cases";
+import { goodCases, manifestText } from "#test/kit/bundle-cases";
 import { caseBundle, imageOf, isWhole } from "#test/kit/case-bundle";
 import { partitionedDisk } from "#test/kit/gpt";
 import { GuestMachine, machineFolder, nobody } from "#test/kit/guest";
+import { installedLines, lookAt } from "#test/kit/installed";
 import type { Bundle } from "#bundle";
 
 const good = goodCases()
@@ -80,28 +81,8 @@ const hostile: [files: Named[], refusal: string][] = [
   [[[".hatchway/manifest.json/x", "x"]], "manifest.json"],
 ];
 
-/** What the guest has of a bundle, sorted: a value that is both a file and a variable has a copy for that. */
-function wanted(vector: BundleCase): string[] {
-  const { entries } = caseBundle(vector).manifest;
-  const files = vector.files ?? [];
-  const copies = entries.flatMap(({ file, env }, at) => {
-    const value = files[at];
-    if (!file || env === undefined || !value) return [];
-    return [{ ...value, path: `.hatchway/values/${env}`, mode: "0600", uid: 0, gid: 0 }];
-  });
-  return [...files, ...copies].map(line).toSorted();
-}
-
-function line({ path, mode, uid, gid, size, sha256 }: ExpectedFile): string {
-  return `./${path} ${mode.replace(/^0+/, "")} ${uid} ${gid} ${size} ${sha256}`;
-}
-
-/** What is in force, a line for each value. */
-const LOOK = [
-  "cd /run/hatchway/secrets",
-  "find . -type f ! -path './.hatchway/manifest.json' ! -path './.hatchway/refused.json' ! -path './.hatchway/env/*' |",
-  "while read -r f; do echo $(stat -c '%n %a %u %g %s' $f) $(sha256sum <$f | cut -d' ' -f1); done | sort; cd /",
-].join("\n");
+/** What is in force. */
+const LOOK = lookAt("/run/hatchway/secrets");
 
 describe("the agent of a guest with disks", () => {
   let guest: GuestMachine;
@@ -135,7 +116,7 @@ describe("the agent of a guest with disks", () => {
     await guest.output("mount -t tmpfs none /sys/class/virtio-ports && rm /dev/vsock");
     expect(await sync("")).toBe(`0 4 secrets, revision ${caseBundle(rich).manifest.revision}\n`);
     expect(await guest.output("hatchway-agent status | head -1")).toBe("source    serial:HATCHWAY\n");
-    expect(await guest.output(LOOK)).toBe(`${wanted(rich).join("\n")}\n`);
+    expect(await guest.output(LOOK)).toBe(`${installedLines(rich).join("\n")}\n`);
     expect(await guest.output("cat /proc/mounts")).not.toMatch(/squashfs|erofs/);
   });
 
@@ -146,7 +127,7 @@ describe("the agent of a guest with disks", () => {
         (_, at) =>
           `rm -rf /run/hatchway/secrets; hatchway-agent sync --from label:${format}-${at} 2>&1 >/dev/null | grep -v '^refused .*link'; echo ${at}; ${LOOK}`,
       );
-      const lines = good.flatMap((vector, at) => [`${at}`, ...wanted(vector)]);
+      const lines = good.flatMap((vector, at) => [`${at}`, ...installedLines(vector)]);
       const seen = await guest.output(script.join("\n"));
       expect(seen.trimEnd().split("\n")).toEqual(lines);
     },
@@ -161,7 +142,7 @@ describe("the agent of a guest with disks", () => {
       expect(said, `BAD-${at}`).toContain(refusal);
     }
     expect(await sync("--from label:DAMAGED")).toMatch(/^1 error: .*(?:cannot mount|cannot read|damaged|manifest)/);
-    expect(await guest.output(LOOK)).toBe(`${wanted(rich).join("\n")}\n`);
+    expect(await guest.output(LOOK)).toBe(`${installedLines(rich).join("\n")}\n`);
   });
 
   it("refuses two disks with one label, and says what there is when there is none", async ({ expect }) => {
