@@ -180,7 +180,7 @@ const launch: z.ZodType<LaunchSaid> = z.strictObject({
   cpus: z.int("is not an integer").min(1, "is below 1").max(255, "is above 255").optional(),
   append: kernelWords.optional(),
   firmware: firmware.optional(),
-  secrets_disk: z.enum(["erofs", "squashfs", "iso"], "is none of erofs, squashfs, iso").optional(),
+  secrets_disk: z.enum(["erofs", "squashfs", "iso", "sealed"], "is none of erofs, squashfs, iso, sealed").optional(),
 });
 const secretName = named(secretNameProblem);
 const grant = z.union([secretName, z.strictObject({ name: secretName, ...attached }).superRefine(oneOwner)]);

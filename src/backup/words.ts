@@ -57,7 +57,7 @@ const launchMembers = {
   cpus: count,
   append: z.string().optional(),
   firmware: z.strictObject(firmwareMembers).optional(),
-  secretsDisk: z.enum(["erofs", "squashfs", "iso"]).optional(),
+  secretsDisk: z.enum(["erofs", "squashfs", "iso", "sealed"]).optional(),
 } satisfies Members<LaunchOptions>;
 
 const head = z.strictObject({
