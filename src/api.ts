@@ -121,7 +121,7 @@ export interface LaunchBody {
   /** Puts the secrets into the machine's firmware at each start. */
   firmware?: FirmwareBody;
   /** Gives the machine a disk with the secrets, in memory and read-only, at each start. Not together with `firmware`. */
-  secrets_disk?: "erofs" | "squashfs" | "iso";
+  secrets_disk?: "erofs" | "squashfs" | "iso" | "sealed";
   /** Shares a folder with the secrets, by the tag "hatchway", and keeps it up to date. Not together with the two above. */
   share?: ShareBody;
 }

@@ -40,7 +40,7 @@ export interface LaunchOptions {
   /** Added to the kernel's command line. */
   append?: string;
   firmware?: FirmwareOptions;
-  /** The secrets are on a disk in memory that the guest can only read, as they are at its boot: its file system. */
+  /** The secrets are on a disk in memory that the guest can only read, as they are at its boot. */
   secretsDisk?: SecretsDisk;
   share?: ShareOptions;
 }
@@ -51,7 +51,8 @@ export interface ShareOptions {
   form: ShareForm;
 }
 
-export type SecretsDisk = "erofs" | "squashfs" | "iso";
+/** A file system, or the bundle sealed to a key that the machine's firmware has (fw_cfg), for the agent alone. */
+export type SecretsDisk = "erofs" | "squashfs" | "iso" | "sealed";
 
 /** The secrets are in the machine's firmware from its boot on, as they are at that moment. */
 export interface FirmwareOptions {

@@ -182,7 +182,7 @@ const launch: z.ZodType<LaunchSaid> = z.strictObject({
   cpus: z.int("is not an integer").min(1, "is below 1").max(255, "is above 255").optional(),
   append: kernelWords.optional(),
   firmware: firmware.optional(),
-  secrets_disk: z.enum(["erofs", "squashfs", "iso"], "is none of erofs, squashfs, iso").optional(),
+  secrets_disk: z.enum(["erofs", "squashfs", "iso", "sealed"], "is none of erofs, squashfs, iso, sealed").optional(),
   share: z
     .strictObject({
       by: z.enum(["9p", "virtiofs"], "is neither 9p nor virtiofs"),

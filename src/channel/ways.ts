@@ -133,7 +133,7 @@ export const WAYS: readonly Way[] = [
     hostReaders: "whoever has the key",
     fresh: "when it is made and brought again",
     lost: "nothing",
-    needs: "age and tar, and the key",
+    needs: "the agent, or age and tar, and the key",
   },
   { ...NOT_BUILT, name: "af-vsock", how: "AF_VSOCK of the host's kernel, with the guest known by its CID" },
   { ...NOT_BUILT, name: "tcp", how: "mutual TLS over a network" },

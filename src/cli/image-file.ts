@@ -1,6 +1,17 @@
-import { closeSync, constants, fstatSync, fsyncSync, openSync, type Stats, unlinkSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readSync,
+  type Stats,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
 import { HatchwayError } from "#error";
 import { isInMemory } from "#host/in-memory";
+import { valueBuffer } from "#value-buffer";
 import { plural } from "./quantity.ts";
 
 /** A descriptor that whoever started this process has left open for it, proc(5). */
@@ -67,6 +78,33 @@ export class NewFile {
   }
 }
 
+/**
+ * What is in a file that nobody else can read, for the caller to wipe; undefined where there is none. Throws HatchwayError
+ * "invalid".
+ */
+export function readPrivateFile(path: string, most: number): Buffer | undefined {
+  // One that is open already is there to be written.
+  if (DESCRIPTOR.test(path)) return undefined;
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw problem(path, cause, "read");
+  }
+  try {
+    const stat = fstatSync(fd);
+    checkPrivate(path, stat);
+    if (stat.size > most) throw new HatchwayError("invalid", `"${path}" has more than ${most} bytes`);
+    const content = valueBuffer(stat.size);
+    return content.subarray(0, readSync(fd, content));
+  } catch (cause) {
+    throw problem(path, cause, "read");
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /** What has no name, as a memfd has none, is reached by nobody, whatever its mode. */
 function checkPrivate(path: string, stat: Stats): void {
   if (!stat.isFile()) throw new HatchwayError("invalid", `"${path}" is not a regular file`);
@@ -86,11 +124,11 @@ function create(path: string): number {
   }
 }
 
-function problem(path: string, cause: unknown): HatchwayError {
+function problem(path: string, cause: unknown, what = "write"): HatchwayError {
   if (cause instanceof HatchwayError) return cause;
   const { code = "unknown" } = cause as NodeJS.ErrnoException;
   if (code === "EEXIST") return new HatchwayError("exists", `there is a file "${path}" already`, { cause });
-  return new HatchwayError("invalid", `cannot write "${path}": ${code}`, { cause });
+  return new HatchwayError("invalid", `cannot ${what} "${path}": ${code}`, { cause });
 }
 
 /** For people. */

@@ -2,12 +2,10 @@
 import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { HatchwayError, toHatchwayError } from "#error";
-import { readPrivateFile } from "#host/files";
-import { recipientOf } from "#keygen/age-identity";
 import { parseSealHeader, SEAL_HEADER } from "#protocol/sealed";
 import { checkExposure, SHARED_BY, type SharedBy } from "#share";
 import { openPlainShare, openSealedShare, type Fill, type Share } from "#share/folder";
-import { openKey, writeKey } from "./image-build.ts";
+import { knownRecipient, openKey, writeKey } from "./image-build.ts";
 import type { Session } from "./session.ts";
 
 export interface ShareFlags {
@@ -24,13 +22,12 @@ export interface ShareFlags {
 const WAIT = 50;
 /** Before it is asked again when it did not answer: milliseconds. */
 const PAUSE = 1_000;
-const MAX_KEY_FILE = 4_096;
 
 export async function shareVm(session: Session, [vm = ""]: readonly string[], flags: ShareFlags): Promise<undefined> {
   const by = readWay(flags);
   refuseNobody(flags);
   await using share = await open(session, vm, by, flags);
-  const recipient = flags.plain === true ? undefined : await readRecipient(flags);
+  const recipient = flags.plain === true ? undefined : readRecipient(flags);
   const job = { session, vm, share, recipient };
   const revision = (await bring(job, undefined)) ?? "";
   const form = flags.plain === true ? "plain" : "sealed";
@@ -87,18 +84,9 @@ function refuseNobody({ plain, key, recipient }: ShareFlags): void {
 }
 
 /** The key may be there from an earlier share. */
-async function readRecipient({ key, recipient }: ShareFlags): Promise<string> {
-  if (recipient !== undefined) return recipient;
-  const path = resolve(key ?? "");
-  const there = await readPrivateFile(path, MAX_KEY_FILE);
-  if (!there) return makeKey(path);
-  try {
-    const known = recipientOf(there);
-    if (known !== undefined) return known;
-    throw new HatchwayError("invalid", `"${path}" has no identity of age, which begins with AGE-SECRET-KEY-1`);
-  } finally {
-    there.fill(0);
-  }
+function readRecipient({ key = "", recipient }: ShareFlags): string {
+  const path = resolve(key);
+  return recipient ?? knownRecipient(path) ?? makeKey(path);
 }
 
 function makeKey(path: string): string {

@@ -98,7 +98,10 @@ function machineFlags(command: Command): Command {
     .option("--cpus <number>", "its processors")
     .option("--append <words>", "more for the kernel's command line")
     .optionsGroup("Secrets from its boot on, as they are at each start (for a guest without a live channel):")
-    .option("--secrets-disk <format>", "on a read-only disk in memory: erofs, squashfs or iso (64 MiB)")
+    .option(
+      "--secrets-disk <format>",
+      "on a read-only disk in memory: erofs, squashfs, iso, or sealed, whose key is in fw_cfg (64 MiB)",
+    )
     .option("--firmware <way>", "in its firmware: fw-cfg (1 MiB), or smbios (64 KiB)")
     .option("--credentials", "a credential for each secret, which systemd takes; else all as one, for the agent")
     .option("--allow-reserved", "also names that systemd itself acts on, as root")

@@ -10,6 +10,8 @@ import { withProgress } from "./progress.ts";
 import { parseCount, parseDuration, parseMemory, plural } from "./quantity.ts";
 import type { Session } from "./session.ts";
 
+const SECRETS_DISKS = ["erofs", "squashfs", "iso", "sealed"] as const;
+
 export interface WaitFlags {
   wait?: true;
   timeout?: string;
@@ -137,8 +139,9 @@ function readSecretsDisk({ secretsDisk, firmware }: LaunchFlags): NonNullable<La
   if (firmware !== undefined) {
     throw new HatchwayError("invalid", "--secrets-disk and --firmware are two ways of which a VM has one");
   }
-  if (secretsDisk === "erofs" || secretsDisk === "squashfs" || secretsDisk === "iso") return secretsDisk;
-  throw new HatchwayError("invalid", `--secrets-disk "${secretsDisk}" is none of erofs, squashfs, iso`);
+  const known = SECRETS_DISKS.find((format) => format === secretsDisk);
+  if (known) return known;
+  throw new HatchwayError("invalid", `--secrets-disk "${secretsDisk}" is none of ${SECRETS_DISKS.join(", ")}`);
 }
 
 function readShare({ share, plain, firmware, secretsDisk }: LaunchFlags): ShareBody | undefined {

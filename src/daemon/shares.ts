@@ -3,6 +3,7 @@ import { mkdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { BundleTar } from "#bundle/tar";
 import type { Caller } from "#caller";
+import { firmwareWord } from "#channel/firmware-word";
 import { HatchwayError, toHatchwayError } from "#error";
 import { isErrno, writeDurably } from "#host/files";
 import { removeTree } from "#host/remove-tree";
@@ -40,8 +41,6 @@ interface Kept {
 
 /** How soon a change that could not be written is tried again: milliseconds. */
 const RETRY = 5_000;
-/** Where the agent looks for the key: docs/agent.md. */
-const KEY_FILE = "opt/org.hatchway/key";
 
 export class Shares {
   readonly #parts: SharesParts;
@@ -67,15 +66,13 @@ export class Shares {
       if (key) await this.#writeRecipient(vm.id, key.recipient);
       const kept = await this.#keep(vm, options, folder, key?.recipient);
       await this.#writing.run(vm.id, () => this.#write(kept));
-      const share: MachineShare = { by: "9p", folder: kept.share.exported };
-      if (by === "9p") return { share, ...(key && { firmware: [keyItem(key.identity)] }) };
-      const socket = join(directory, "share.sock");
-      kept.server = await serveByVirtiofs(kept.share.exported, socket, vm.runner);
-      return { share: { by, socket }, ...(key && { firmware: [keyItem(key.identity)] }) };
+      const share = await this.#serve(kept, by, join(directory, "share.sock"));
+      return { share, ...(key && { firmware: [firmwareWord("fw-cfg", "key", key.identity)] }) };
     } catch (error) {
-      key?.identity.fill(0);
       await this.close(vm.id);
       throw error;
+    } finally {
+      key?.identity.fill(0);
     }
   }
 
@@ -110,6 +107,13 @@ export class Shares {
       clearTimeout(retry);
       await this.#writing.run(vmId, () => share[Symbol.asyncDispose]());
     }
+  }
+
+  async #serve(kept: Kept, by: ShareOptions["by"], socket: string): Promise<MachineShare> {
+    const folder = kept.share.exported;
+    if (by === "9p") return { by, folder };
+    kept.server = await serveByVirtiofs(folder, socket, kept.vm.runner);
+    return { by, socket };
   }
 
   async #keep(vm: Vm, { by, form }: ShareOptions, folder: string, recipient: string | undefined): Promise<Kept> {
@@ -169,10 +173,6 @@ export class Shares {
   #recipientFile(vmId: string): string {
     return join(this.#parts.runtime, "shares", vmId);
   }
-}
-
-function keyItem(identity: Buffer): { kind: "fw-cfg"; name: string; content: Buffer } {
-  return { kind: "fw-cfg", name: KEY_FILE, content: identity };
 }
 
 async function sealTar(tar: BundleTar, recipient: string): Promise<Buffer> {

@@ -1,5 +1,5 @@
 // A key pair of age (https://age-encryption.org/v1, "The X25519 recipient type"): both halves in Bech32 (BIP 173).
-import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
+import { createPrivateKey, createPublicKey, generateKeyPairSync } from "node:crypto";
 import { valueBuffer } from "#value-buffer";
 
 export interface AgeKeyPair {
@@ -11,20 +11,35 @@ export interface AgeKeyPair {
 
 /** An X25519 key ends both of its DER forms (RFC 8410): 32 bytes. */
 const SIZE = 32;
-const CHARACTERS = Buffer.from("qpzry9x8gf2tvdw0s3jn54khce6mua7l");
-const IDENTITY = Buffer.from("AGE-SECRET-KEY-1");
-/** 32 bytes in groups of five bits, and the checksum. */
-const CHECKSUM = 6;
-const DATA_CHARACTERS = 52 + CHECKSUM;
-/** What stands before the key in its DER form (RFC 8410, 7). */
+/** PKCS #8 of such a key, up to it. */
 const PKCS8 = Buffer.from("302e020100300506032b656e04220420", "hex");
+const CHARACTERS = Buffer.from("qpzry9x8gf2tvdw0s3jn54khce6mua7l");
 const GENERATOR = [0x3b6a57b2, 0x26508e6d, 0x1ea119fa, 0x3d4233dd, 0x2a1462b3];
 
 export function generateAgeKey(): AgeKeyPair {
   const pair = generateKeyPairSync("x25519");
   const pkcs8 = pair.privateKey.export({ format: "der", type: "pkcs8" });
-  const line = bech32("age-secret-key-", pkcs8.subarray(-SIZE));
+  const key = pair.publicKey.export({ format: "der", type: "spki" }).subarray(-SIZE);
+  const identity = ageIdentity(pkcs8.subarray(-SIZE));
   pkcs8.fill(0);
+  return { identity, recipient: bech32("age", key).toString("latin1") };
+}
+
+/** Whom to seal to for an identity of these 32 bytes. */
+export function ageRecipient(scalar: Uint8Array): string {
+  const pkcs8 = Buffer.concat([PKCS8, scalar]);
+  try {
+    const privateKey = createPrivateKey({ key: pkcs8, format: "der", type: "pkcs8" });
+    const spki = createPublicKey(privateKey).export({ format: "der", type: "spki" });
+    return bech32("age", spki.subarray(-SIZE)).toString("latin1");
+  } finally {
+    pkcs8.fill(0);
+  }
+}
+
+/** The line of an identity of these 32 bytes, for the caller to wipe. */
+export function ageIdentity(scalar: Uint8Array): Buffer {
+  const line = bech32("age-secret-key-", scalar);
   const identity = valueBuffer(line.length + 1);
   // Letters become capitals; digits and the hyphen have that bit already as they should.
   line.forEach((byte, at) => {
@@ -32,43 +47,7 @@ export function generateAgeKey(): AgeKeyPair {
   });
   identity[line.length] = 0x0a;
   line.fill(0);
-  return { identity, recipient: recipientText(pair.publicKey) };
-}
-
-/**
- * The recipient of the first identity in a file as `generateAgeKey` or age-keygen wrote it; undefined where it has none of
- * age's own.
- */
-export function recipientOf(file: Uint8Array): string | undefined {
-  const start = Buffer.from(file.buffer, file.byteOffset, file.length).indexOf(IDENTITY);
-  if (start < 0) return undefined;
-  const groups = valueBuffer(DATA_CHARACTERS);
-  const der = valueBuffer(PKCS8.length + SIZE).fill(0);
-  try {
-    for (let at = 0; at < groups.length; at++) {
-      // Capitals, with the bit that makes them small.
-      const group = CHARACTERS.indexOf((file[start + IDENTITY.length + at] ?? 0) | 0x20);
-      if (group < 0) return undefined;
-      groups[at] = group;
-    }
-    const expected = checksum("age-secret-key-", groups.subarray(0, -CHECKSUM));
-    if (!expected.every((group, at) => group === groups[groups.length - CHECKSUM + at])) return undefined;
-    der.set(PKCS8);
-    for (let bit = 0; bit < SIZE * 8; bit++) {
-      const value = ((groups[Math.floor(bit / 5)] ?? 0) >> (4 - (bit % 5))) & 1;
-      const at = PKCS8.length + (bit >> 3);
-      der[at] = (der[at] ?? 0) | (value << (7 - (bit & 7)));
-    }
-    const publicKey = createPublicKey(createPrivateKey({ key: der, format: "der", type: "pkcs8" }));
-    return recipientText(publicKey);
-  } finally {
-    groups.fill(0);
-    der.fill(0);
-  }
-}
-
-function recipientText(key: KeyObject): string {
-  return bech32("age", key.export({ format: "der", type: "spki" }).subarray(-SIZE)).toString("latin1");
+  return identity;
 }
 
 /** `prefix`, 1, the bytes in groups of five bits, a checksum of six: in lower case. */

@@ -2,6 +2,7 @@
 
 import { spawn, type ChildProcess } from "node:child_process";
 import { constants, accessSync, statSync } from "node:fs";
+import { Socket } from "node:net";
 import { delimiter, join } from "node:path";
 import process from "node:process";
 import { HatchwayError } from "#error";
@@ -91,6 +92,8 @@ export function keepLastWords(child: ChildProcess): () => string {
     kept = Buffer.concat([kept, chunk]).subarray(-keptBytes);
   };
   child.stderr?.on("data", keep);
+  // A pipe, which else would keep us from ending for as long as the child lives.
+  if (child.stderr instanceof Socket) child.stderr.unref();
   child.on("error", (error) => keep(Buffer.from(error.message)));
   return () => stripControl(kept.toString("utf8")).trim();
 }

@@ -80,28 +80,25 @@ describe("a plain share", () => {
     );
   });
 
-  test.for(["virtiofs", "9p"] as const)(
-    "by %s keeps the set before for a while, and then no more",
-    async (by, { expect }) => {
-      const folder = join(memory, "web");
-      {
-        await using share = await openPlainShare(folder, by, gid);
-        await show(share, bundle("e1.1.1", "one"));
-        await show(share, bundle("e1.1.2", "two"));
-        expect(setsOf(share)).toEqual(["e1.1.1", "e1.1.2"]);
-      }
-      const files = join(folder, "files/sets");
-      expect(readdirSync(files).filter((name) => !name.startsWith("."))).toEqual(["e1.1.2"]);
-      mkdirSync(join(files, "e1.1.3"));
-      await using again = await openPlainShare(folder, by, gid);
-      expect(setsOf(again)).toEqual(["e1.1.2"]);
-      await show(again, bundle("e1.1.2", "two"));
-      await show(again, bundle("e1.1.3", "three"));
-      expect(readFileSync(join(again.exported, "sets/e1.1.3/a/db"), "latin1")).toBe("three");
-      await again.clear();
-      expect(execFileSync("find", [again.exported, "-type", "f", "-name", "db"], { encoding: "utf8" })).toBe("");
-    },
-  );
+  test.for(["virtiofs", "9p"] as const)("by %s keeps the set before, and not for long", async (by, { expect }) => {
+    const folder = join(memory, "web");
+    {
+      await using share = await openPlainShare(folder, by, gid);
+      await show(share, bundle("e1.1.1", "one"));
+      await show(share, bundle("e1.1.2", "two"));
+      expect(setsOf(share)).toEqual(["e1.1.1", "e1.1.2"]);
+    }
+    const files = join(folder, "files/sets");
+    expect(readdirSync(files).filter((name) => !name.startsWith("."))).toEqual(["e1.1.2"]);
+    mkdirSync(join(files, "e1.1.3"));
+    await using again = await openPlainShare(folder, by, gid);
+    expect(setsOf(again)).toEqual(["e1.1.2"]);
+    await show(again, bundle("e1.1.2", "two"));
+    await show(again, bundle("e1.1.3", "three"));
+    expect(readFileSync(join(again.exported, "sets/e1.1.3/a/db"), "latin1")).toBe("three");
+    await again.clear();
+    expect(execFileSync("find", [again.exported, "-type", "f", "-name", "db"], { encoding: "utf8" })).toBe("");
+  });
 
   test("stays as it is where a bundle breaks off, or there is none", async ({ expect }) => {
     await using share = await openPlainShare(join(memory, "web"), "virtiofs", gid);
