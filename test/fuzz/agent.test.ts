@@ -6,11 +6,10 @@ import { HttpClient } from "#agent/http";
 import { nodeSys } from "#agent/platform/node";
 import { parsePolicy } from "#agent/policy";
 import type { Connection } from "#agent/stream";
-import { parseSuperblock, SUPERBLOCK_BYTES } from "#agent/superblock";
+import { parseSuperblock } from "#agent/superblock";
 import { AgentError } from "#agent/error";
 import { decodeUtf8 } from "#agent/text";
-import { caseBundle, imageOf, isWhole } from "#test/kit/case-bundle";
-import { goodCases } from "#test/kit/bundle-cases";
+import { agentInputs } from "#test/kit/agent-inputs";
 import { fuzzAll, same, type Target } from "#test/kit/fuzz";
 
 const text = (...seeds: string[]): Buffer[] => seeds.map((seed) => Buffer.from(seed));
@@ -37,32 +36,17 @@ class Said implements Connection {
 }
 
 const sys = nodeSys([], { state: new Int32Array(2), wake: -1 });
-const bundle = goodCases().filter(isWhole).map(caseBundle)[0];
-if (!bundle) throw new Error("there is no bundle to make images of");
-const superblocks = await Promise.all(
-  (["erofs", "squashfs", "iso"] as const).map(async (format) =>
-    (await imageOf(bundle, format)).subarray(0, SUPERBLOCK_BYTES),
-  ),
-);
+const inputs = await agentInputs();
+const seedsOf = (name: string): Pick<Target, "seeds" | "words"> => {
+  const known = inputs[name];
+  if (!known) throw new Error(`there are no inputs for "${name}"`);
+  return known;
+};
 
 const targets: Target[] = [
   {
     name: "an answer of the host",
-    seeds: text(
-      'HTTP/1.1 200 OK\r\nContent-Length: 12\r\nETag: "r"\r\nConnection: close\r\n\r\nhello, world',
-      "HTTP/1.1 304 Not Modified\r\nDate: now\r\n\r\n",
-      'HTTP/1.1 409 Conflict\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n{"error":"taken"}',
-    ),
-    words: [
-      "\r\n",
-      "\n",
-      "\r",
-      "Content-Length: 5\r\n",
-      "Transfer-Encoding: chunked\r\n",
-      "HTTP/1.1 200 \r\n",
-      "\0",
-      ": ",
-    ],
+    ...seedsOf("http"),
     inputs: 3_000,
     read: (input) => {
       let size = 0;
@@ -94,8 +78,7 @@ const targets: Target[] = [
   },
   {
     name: "a disk's first bytes",
-    seeds: superblocks,
-    words: ["HATCHWAY", "CD001", "hsqs", "\u00e2\u00e1\u00f5\u00e0", "\0"],
+    ...seedsOf("superblock"),
     inputs: 300,
     read: (input) => {
       const seen = parseSuperblock(input);
@@ -104,10 +87,7 @@ const targets: Target[] = [
   },
   {
     name: "a policy of credentials",
-    seeds: text(
-      "allow app.service db=db-password TOKEN\non-change app.service restart\n# a word\nallow a@.service x\n",
-    ),
-    words: ["allow ", "on-change ", "\n", "\t", "=", "@.service", "../", "\u0000", "reload", "\u00e9"],
+    ...seedsOf("policy"),
     inputs: 3_000,
     read: (input) => {
       for (const [unit, { secrets }] of parsePolicy(decodeUtf8(input))) {
