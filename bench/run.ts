@@ -9,6 +9,7 @@ import { cpus, release } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { compete, type Missing, type Part, type Result } from "./measure.ts";
+import { agent } from "./parts/agent.ts";
 import { command } from "./parts/command.ts";
 import { create } from "./parts/create.ts";
 import { guest } from "./parts/guest.ts";
@@ -19,7 +20,7 @@ import { start } from "./parts/start.ts";
 import { stall } from "./parts/stall.ts";
 import { showResults } from "./table.ts";
 
-const PARTS: readonly Part[] = [create, guest, read, list, start, stall, neighbour, command];
+const PARTS: readonly Part[] = [create, guest, read, list, start, stall, neighbour, agent, command];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
