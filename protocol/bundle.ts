@@ -16,7 +16,7 @@ import {
   type ManifestEntry,
 } from "./manifest.ts";
 import { RESERVED_FOLDER } from "./names.ts";
-import { BLOCK, decodeHeader, encodeHeader, padding, type TarHeader } from "./ustar.ts";
+import { BLOCK, decodeHeader, encodeHeader, equalWords, isZero, mtimeOf, padding, type TarHeader } from "./ustar.ts";
 
 export const MANIFEST_PATH: string = `${RESERVED_FOLDER}/manifest.json`;
 
@@ -125,7 +125,7 @@ export class BundleReader {
     this.#filled += part.length;
     if (this.#filled < BLOCK) return [part.length, state];
     this.#filled = 0;
-    const zero = this.#block.every((byte) => byte === 0);
+    const zero = this.#block[0] === 0 && isZero(this.#block);
     if (state === "trailer") {
       if (!zero) throw new ProtocolError("bundle: one zero block is not followed by another");
       return [part.length, "done"];
@@ -134,16 +134,36 @@ export class BundleReader {
       if (!this.#manifest) throw new ProtocolError("bundle: no manifest");
       return [part.length, "trailer"];
     }
-    return [part.length, this.#begin(decodeHeader(this.#block))];
+    return [part.length, this.#beginNext(this.#block) ?? this.#begin(decodeHeader(this.#block))];
+  }
+
+  /** Where the header is exactly that of the next entry, which it is but for entries that were left out. */
+  #beginNext(block: Uint8Array): State | undefined {
+    const entry = this.#manifest?.entries[this.#next];
+    const mtime = mtimeOf(block);
+    if (!entry || mtime === undefined) return undefined;
+    const header = entryHeader(entry, mtime);
+    if (!equalWords(block, encodeHeader(header))) return undefined;
+    this.#next++;
+    return this.#beginEntry(entry, header);
+  }
+
+  #beginEntry(entry: ManifestEntry, header: TarHeader): State {
+    this.#remaining = header.size;
+    this.#padding = padding(header.size);
+    this.#sink.entry(entry, header);
+    if (header.size > 0) return "value";
+    this.#sink.endEntry();
+    return "header";
   }
 
   #begin(header: TarHeader): State {
-    this.#remaining = header.size;
-    this.#padding = padding(header.size);
     if (!this.#manifest) {
       if (header.size < 1 || header.size > MAX_MANIFEST_SIZE || !sameHeader(header, manifestHeader(header.size))) {
         throw new ProtocolError(`bundle: its first file is not ${MANIFEST_PATH} of root, 0600, 1 byte to 4 MiB`);
       }
+      this.#remaining = header.size;
+      this.#padding = padding(header.size);
       this.#json = new Uint8Array(header.size);
       return "manifest";
     }
@@ -154,10 +174,7 @@ export class BundleReader {
       if (!sameHeader(header, entryHeader(entry, header.mtime))) {
         throw new ProtocolError(`bundle: the header of "${header.path}" disagrees with the manifest`);
       }
-      this.#sink.entry(entry, header);
-      if (header.size > 0) return "value";
-      this.#sink.endEntry();
-      return "header";
+      return this.#beginEntry(entry, header);
     }
     throw new ProtocolError(`bundle: "${header.path}" is not in the manifest, or not in its order`);
   }
@@ -179,7 +196,7 @@ export class BundleReader {
 
   #skipPadding(rest: Uint8Array): [number, State] {
     const part = rest.subarray(0, this.#padding);
-    if (part.some((byte) => byte !== 0)) throw new ProtocolError("bundle: padding that is not zero");
+    if (!isZero(part)) throw new ProtocolError("bundle: padding that is not zero");
     this.#padding -= part.length;
     return [part.length, this.#padding > 0 ? "padding" : "header"];
   }
