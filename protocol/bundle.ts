@@ -63,7 +63,8 @@ function manifestHeader(size: number): TarHeader {
 
 /** Who receives a bundle as it is read. A throw from any of these ends the reading. */
 export interface BundleSink {
-  manifest(manifest: Manifest): void;
+  /** `json` is what it was read from: the bytes that `encodeManifest` makes of it. */
+  manifest(manifest: Manifest, json: Uint8Array): void;
   /** A value begins; `entry.size` bytes follow in calls of `data`, then `endEntry`. */
   entry(entry: ManifestEntry, header: TarHeader): void;
   /** A view into the pushed chunk: valid during the call only. */
@@ -80,6 +81,8 @@ type State = "header" | "manifest" | "value" | "padding" | "trailer" | "done" | 
 export class BundleReader {
   readonly #sink: BundleSink;
   readonly #block: Uint8Array = new Uint8Array(BLOCK);
+  /** What the next header should be. */
+  readonly #expected: Uint8Array = new Uint8Array(BLOCK);
   #filled = 0;
   #state: State = "header";
   #remaining = 0;
@@ -143,7 +146,7 @@ export class BundleReader {
     const mtime = mtimeOf(block);
     if (!entry || mtime === undefined) return undefined;
     const header = entryHeader(entry, mtime);
-    if (!equalWords(block, encodeHeader(header))) return undefined;
+    if (!equalWords(block, encodeHeader(header, this.#expected))) return undefined;
     this.#next++;
     return this.#beginEntry(entry, header);
   }
@@ -187,9 +190,10 @@ export class BundleReader {
     if (this.#remaining > 0) return [part.length, state];
     if (state === "value") this.#sink.endEntry();
     else if (this.#json) {
-      this.#manifest = parseManifest(this.#json);
+      const json = this.#json;
       this.#json = undefined;
-      this.#sink.manifest(this.#manifest);
+      this.#manifest = parseManifest(json);
+      this.#sink.manifest(this.#manifest, json);
     }
     return [part.length, this.#padding > 0 ? "padding" : "header"];
   }

@@ -40,15 +40,15 @@ export function padding(size: number): number {
   return (BLOCK - (size % BLOCK)) % BLOCK;
 }
 
-export function encodeHeader(header: TarHeader): Uint8Array {
-  const block = encodeFields(header);
+/** Into `block` where there is one, whatever it held. */
+export function encodeHeader(header: TarHeader, block: Uint8Array = new Uint8Array(BLOCK)): Uint8Array {
+  putFields(block, header);
   block.set(checksumField(block), CHECKSUM);
   return block;
 }
 
 /** All but the checksum. */
-function encodeFields(header: TarHeader): Uint8Array {
-  const block = new Uint8Array(BLOCK);
+function putFields(block: Uint8Array, header: TarHeader): void {
   block.set(EMPTY);
   const [prefix, name] = splitPath(header.path);
   putText(block, 0, 100, name);
@@ -60,7 +60,6 @@ function encodeFields(header: TarHeader): Uint8Array {
   putText(block, 265, 31, header.uname);
   putText(block, 297, 31, header.gname);
   putText(block, 345, 155, prefix);
-  return block;
 }
 
 /** The fields of an empty file without a name: each number is zeros already. */
@@ -103,7 +102,8 @@ export function decodeHeader(block: Uint8Array): TarHeader {
     uname: getText(block, 265, 32),
     gname: getText(block, 297, 32),
   };
-  const again = encodeFields(header);
+  const again = new Uint8Array(BLOCK);
+  putFields(again, header);
   if (!equalWords(again, own)) {
     const differs = again.findIndex((byte, at) => byte !== own[at]);
     throw new ProtocolError(`tar: header byte ${differs} is not canonical`);
@@ -114,14 +114,16 @@ export function decodeHeader(block: Uint8Array): TarHeader {
 /** Whether all are zero; by four at once, since most bytes of a bundle are padding and the agent's engine is slow. */
 export function isZero(bytes: Uint8Array): boolean {
   for (let at = 0; at < bytes.length; at += BLOCK) {
-    const block = new Uint8Array(BLOCK);
-    block.set(bytes.subarray(at, at + BLOCK));
-    if (!equalWords(block, ZEROS)) return false;
+    LOOKED_AT.fill(0);
+    LOOKED_AT.set(bytes.subarray(at, at + BLOCK));
+    if (!equalWords(LOOKED_AT, ZEROS)) return false;
   }
   return true;
 }
 
 const ZEROS = new Uint8Array(BLOCK);
+/** Not made anew each time: the agent's allocator asks the kernel for what is as large. */
+const LOOKED_AT = new Uint8Array(BLOCK);
 
 /** The time that a header says, where it says one. */
 export function mtimeOf(block: Uint8Array): number | undefined {
