@@ -6,10 +6,11 @@ import { afterAll, beforeAll, describe, it } from "vitest";
 import { ErofsImage } from "#bundle/erofs";
 import { encodeBundle, type ImageFormat } from "#bundle/image";
 import { imageTree, type ImageFile } from "#bundle/tree";
-import { goodCases, manifestText, type BundleCase, type ExpectedFile } from "#test/kit/bundle-cases";
+import { goodCases, manifestText } from "#test/kit/bundle-cases";
 import { caseBundle, imageOf, isWhole } from "#test/kit/case-bundle";
 import { partitionedDisk } from "#test/kit/gpt";
 import { GuestMachine, machineFolder, nobody } from "#test/kit/guest";
+import { LOOK, wanted } from "#test/kit/guest-set";
 import type { Bundle } from "#bundle";
 
 const good = goodCases()
@@ -79,29 +80,6 @@ const hostile: [files: Named[], refusal: string][] = [
   ],
   [[[".hatchway/manifest.json/x", "x"]], "manifest.json"],
 ];
-
-/** What the guest has of a bundle, sorted: a value that is both a file and a variable has a copy for that. */
-function wanted(vector: BundleCase): string[] {
-  const { entries } = caseBundle(vector).manifest;
-  const files = vector.files ?? [];
-  const copies = entries.flatMap(({ file, env }, at) => {
-    const value = files[at];
-    if (!file || env === undefined || !value) return [];
-    return [{ ...value, path: `.hatchway/values/${env}`, mode: "0600", uid: 0, gid: 0 }];
-  });
-  return [...files, ...copies].map(line).toSorted();
-}
-
-function line({ path, mode, uid, gid, size, sha256 }: ExpectedFile): string {
-  return `./${path} ${mode.replace(/^0+/, "")} ${uid} ${gid} ${size} ${sha256}`;
-}
-
-/** What is in force, a line for each value. */
-const LOOK = [
-  "cd /run/hatchway/secrets",
-  "find . -type f ! -path './.hatchway/manifest.json' ! -path './.hatchway/refused.json' ! -path './.hatchway/env/*' |",
-  "while read -r f; do echo $(stat -c '%n %a %u %g %s' $f) $(sha256sum <$f | cut -d' ' -f1); done | sort; cd /",
-].join("\n");
 
 describe("the agent of a guest with disks", () => {
   let guest: GuestMachine;
