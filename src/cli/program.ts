@@ -15,6 +15,7 @@ import { addPkiCommands } from "./pki-commands.ts";
 import type { LoadOffline } from "./offline.ts";
 import { addStoreCommands } from "./store-commands.ts";
 import { makeStyle } from "./style.ts";
+import { addUnitsCommand } from "./units-commands.ts";
 import { addVmCommands } from "./vm-commands.ts";
 
 /** Commander throws CommanderError for all that it would have ended the process for, and reports no error itself. */
@@ -45,6 +46,7 @@ export function makeProgram(run: Run, serve: Serve, offline: LoadOffline): Comma
   addPkiCommands(run, program);
   program.commandsGroup("The daemon:");
   addDaemonCommands(run, program, serve);
+  addUnitsCommand(run, program);
   addKeyCommands(run, program, offline);
   addBackupCommands(run, program, offline);
   addStoreCommands(run, program, offline);
