@@ -7,6 +7,7 @@ import { withGlobalFlags, type Run } from "./command.ts";
 import { addBackupCommands } from "./backup-commands.ts";
 import { addAuditCommands } from "./audit-commands.ts";
 import { addCompletionCommand } from "./completion-commands.ts";
+import { addCredstoreCommands } from "./credstore-commands.ts";
 import { addDaemonCommands, type Serve } from "./daemon-commands.ts";
 import { addImageCommands } from "./image-commands.ts";
 import { addSecretCommands } from "./secret-commands.ts";
@@ -47,6 +48,7 @@ export function makeProgram(run: Run, serve: Serve, offline: LoadOffline): Comma
   program.commandsGroup("The daemon:");
   addDaemonCommands(run, program, serve);
   addUnitsCommand(run, program);
+  addCredstoreCommands(run, program);
   addKeyCommands(run, program, offline);
   addBackupCommands(run, program, offline);
   addStoreCommands(run, program, offline);
