@@ -24,6 +24,9 @@ const ROOT = resolve(import.meta.dirname, "../..");
 const cache = join(process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "hatchway");
 const image = join(cache, "systemd-guest");
 
+/** Milliseconds for a script; a daemon that it starts has a minute of a busy machine to do so. */
+const LIMIT = 240_000;
+
 /** The other end of #client/guest-shell. */
 const SHELL = `#!/bin/bash
 for name in /sys/class/virtio-ports/*/name; do
@@ -91,11 +94,13 @@ export class SystemdGuest implements AsyncDisposable {
   }
 
   run(script: string): Promise<ShellResult> {
-    return this.#machine.run(script, 90_000);
+    return this.#machine.run(script, LIMIT);
   }
 
-  output(script: string): Promise<string> {
-    return this.#machine.output(script);
+  async output(script: string): Promise<string> {
+    const { code, output } = await this.run(script);
+    if (code !== 0) throw new Error(`"${script}" ended with ${code} in the guest: ${output.toString()}`);
+    return output.toString();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

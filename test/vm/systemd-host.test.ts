@@ -1,17 +1,23 @@
-// Hatchway as a service of a real systemd 257, whose secrets reach units of the same host: one boot.
+// Hatchway as a service of a real systemd 257, whose secrets reach units of the same host, with a TPM2: one boot.
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, it } from "vitest";
+import type { BootGuest } from "#channel";
+import { fwCfg } from "#channel/fw-cfg";
+import { smbios } from "#channel/smbios";
 import { adminRequest } from "#test/kit/admin-request";
+import { bundleOf } from "#test/kit/case-bundle";
 import { bootHost } from "#test/kit/systemd-host";
+import { Swtpm, WITH_TPM } from "#test/kit/swtpm";
 import type { SystemdGuest } from "#test/kit/systemd-guest";
 import { until } from "#test/kit/until";
+import type { FirmwareItem } from "#vmm";
 
 const SOCKET = "/run/hatchway-host/credentials.sock";
 const STARTED = "0 active\n";
 /** systemd.exec(5): 243 is EXIT_CREDENTIALS. */
 const FAILED = "243 failed\n";
-const sha256 = (bytes: string): string => createHash("sha256").update(bytes).digest("hex");
+const sha256 = (bytes: string | Buffer): string => createHash("sha256").update(bytes).digest("hex");
 
 /** A service that writes down what it was given, and as whom. */
 const consumer = (load: string, id: string = "db"): string => `[Unit]
@@ -30,13 +36,37 @@ const FILES = {
   "/etc/systemd/system/kept.service": consumer(`LoadCredentialEncrypted=${KEPT}`, "db-password"),
 };
 
+/** Plain text, text of two lines, every byte, and nothing: as text or in base64, as each way has it. */
+const valuesOf = (way: string): Record<string, Buffer> => ({
+  [`${way}-text`]: Buffer.from("one line = this"),
+  [`${way}-lines`]: Buffer.from("two\nlines\n"),
+  [`${way}-bytes`]: Buffer.from(Array.from({ length: 512 }, (_, at) => at % 256)),
+  [`${way}-empty`]: Buffer.alloc(0),
+});
+const FIRMWARE = { ...valuesOf("fw"), ...valuesOf("sm") };
+
+/** What `vm launch --firmware … --credentials` puts there, by both ways. */
+async function firmware(): Promise<FirmwareItem[]> {
+  const systemd: BootGuest = { reader: "systemd", memoryMiB: WITH_TPM.memoryMiB, allowReserved: false };
+  const both = [
+    await fwCfg.compose(bundleOf(valuesOf("fw")), systemd),
+    await smbios.compose(bundleOf(valuesOf("sm")), systemd),
+  ];
+  return both.flatMap(({ items }) => items);
+}
+
 describe("the host's own systemd", () => {
   let guest: SystemdGuest;
+  let tpm: Swtpm;
   beforeAll(async () => {
-    guest = await bootHost(FILES, ["hatchway.socket"]);
+    tpm = await Swtpm.start();
+    guest = await bootHost(FILES, ["hatchway.socket"], { firmware: await firmware(), ...WITH_TPM });
     await guest.output("true");
   });
-  afterAll(() => guest[Symbol.asyncDispose]());
+  afterAll(async () => {
+    await guest[Symbol.asyncDispose]();
+    await tpm[Symbol.asyncDispose]();
+  });
 
   const ask = (method: string, path: string, body?: object | string): Promise<string> =>
     guest.output(adminRequest(method, path, body));
@@ -47,6 +77,18 @@ describe("the host's own systemd", () => {
       `systemctl start ${unit} 2>/dev/null; systemctl show --value -p ExecMainStatus,ActiveState ${unit} | paste -s -d ' '`,
     );
   const noted = (unit: string): Promise<string> => guest.output(`cat /tmp/${unit} 2>/dev/null || true`);
+
+  it("has imported what its firmware shows, byte by byte, by fw_cfg and by SMBIOS, for root alone", async ({
+    expect,
+  }) => {
+    const names = Object.keys(FIRMWARE).toSorted();
+    const script = `ls /run/credentials/@system; ${names.map((name) => `systemd-creds --system cat ${name} | sha256sum`).join("; ")}`;
+    const sums = names.map((name) => `${sha256(FIRMWARE[name] ?? "")}  -`);
+    expect((await guest.output(script)).trim().split("\n")).toEqual([...names, ...sums]);
+    expect(await guest.output("systemd-creds --system list --no-legend | wc -l")).toBe(`${names.length}\n`);
+    const asUser = await guest.run("setpriv --reuid 1000 --clear-groups cat /run/credentials/@system/fw-text");
+    expect(asUser.output.toString()).toContain("Permission denied");
+  });
 
   it("starts the daemon for the first who calls, and takes it for ready when it serves", async ({ expect }) => {
     expect(await show("hatchway.service", "ActiveState")).toBe("inactive\n");
@@ -92,7 +134,7 @@ describe("the host's own systemd", () => {
   });
 
   it("keeps for a unit what credstore sync had it encrypt, and takes back what is detached", async ({ expect }) => {
-    expect(await guest.output("hatchway credstore sync")).toMatch(/db-password +2 +encrypted\n$/);
+    expect(await guest.output("hatchway credstore sync --with-key tpm2")).toMatch(/db-password +2 +encrypted\n$/);
     expect(await start("kept.service")).toBe(STARTED);
     await until("kept.service has its credential", async () => (await noted("kept.service")).endsWith("\n1\n"));
     expect(await noted("kept.service")).toBe(`${sha256("canary-2")}  -\n1\n`);
@@ -104,6 +146,14 @@ describe("the host's own systemd", () => {
       return (await guest.run("test -e /run/hatchway-host/secrets/db-password")).code !== 0;
     });
     expect(await start("live.service")).toBe(FAILED);
+  });
+
+  it("opens its keys by the TPM2 of the host alone", async ({ expect }) => {
+    const key = "/etc/credstore.encrypted/hatchway-key";
+    await guest.output(`hatchway key add-way systemd-credential --seal-to ${key} --with-key tpm2`);
+    await ask("DELETE", "/keys/ways/key-file");
+    await guest.output("rm /etc/hatchway/root.key");
+    expect(JSON.parse(await ask("GET", "/keys"))).toMatchObject({ ways: [{ kind: "systemd-credential" }] });
   });
 
   it("starts it again with what its VMs have going on, and refuses nobody meanwhile", async ({ expect }) => {
