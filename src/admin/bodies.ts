@@ -84,7 +84,7 @@ export function grantBody({ grant, secret, newest }: Given): GrantBody {
 }
 
 function convergenceBody(convergence: Convergence): ConvergenceBody {
-  const { generation, wanted, applied, lastContact, alarms } = convergence;
+  const { generation, wanted, applied, lastContact, enrolment, alarms } = convergence;
   return defined<ConvergenceBody>({
     generation,
     wanted,
@@ -96,6 +96,7 @@ function convergenceBody(convergence: Convergence): ConvergenceBody {
     mount: applied?.mount,
     agent: applied?.agent,
     last_contact: lastContact === undefined ? undefined : time(lastContact),
+    enrolment,
     alarms: alarms.map(({ at, what, count }) => ({ at: time(at), what, count })),
   });
 }
@@ -123,7 +124,7 @@ export async function vmBody({ vm, machine, secrets, convergence, channels, cont
   });
 }
 
-function launchBody({ memoryMiB, disk, firmware, secretsDisk, ...rest }: LaunchOptions): LaunchBody {
+function launchBody({ memoryMiB, disk, firmware, secretsDisk, enrol, ...rest }: LaunchOptions): LaunchBody {
   const { kind, reader, allowReserved } = firmware ?? {};
   return {
     ...rest,
@@ -132,6 +133,7 @@ function launchBody({ memoryMiB, disk, firmware, secretsDisk, ...rest }: LaunchO
       firmware: { kind, ...(reader && { reader }), ...(allowReserved === true && { allow_reserved: true }) },
     }),
     ...(secretsDisk && { secrets_disk: secretsDisk }),
+    ...(enrol && { enrol }),
     memory_mib: memoryMiB,
   };
 }
@@ -189,7 +191,10 @@ export async function vmRequest(
 }
 
 async function launchOptions(said: LaunchSaid): Promise<LaunchOptions> {
-  const { memory_mib, cpus, disk, firmware, secrets_disk, ...rest } = said;
+  const { memory_mib, cpus, disk, firmware, secrets_disk, enrol, ...rest } = said;
+  if (enrol && (firmware || secrets_disk)) {
+    throw new HatchwayError("invalid", "a guest that enrols gets its secrets live, not in its firmware or on a disk");
+  }
   if (firmware && secrets_disk) {
     throw new HatchwayError("invalid", "the secrets can be in the machine's firmware or on a disk, not both");
   }
@@ -204,6 +209,7 @@ async function launchOptions(said: LaunchSaid): Promise<LaunchOptions> {
       },
     }),
     ...(secrets_disk && { secretsDisk: secrets_disk }),
+    ...(enrol && { enrol }),
     memoryMiB: memory_mib ?? DEFAULT_MACHINE.memoryMiB,
     cpus: cpus ?? DEFAULT_MACHINE.cpus,
   };

@@ -58,6 +58,7 @@ const launchMembers = {
   append: z.string().optional(),
   firmware: z.strictObject(firmwareMembers).optional(),
   secretsDisk: z.enum(["erofs", "squashfs", "iso", "sealed"]).optional(),
+  enrol: z.strictObject({ by: z.enum(["fw-cfg", "smbios"]), reboots: z.int().min(0) }).optional(),
 } satisfies Members<LaunchOptions>;
 
 const head = z.strictObject({

@@ -1,6 +1,6 @@
 // vm create, launch, start, stop, remove.
 import { resolve } from "node:path";
-import type { FirmwareBody, LaunchBody, VmBody, VmRequestBody } from "#api";
+import type { EnrolBody, FirmwareBody, LaunchBody, VmBody, VmRequestBody } from "#api";
 import type { Wait } from "#client/client";
 import { HatchwayError } from "#error";
 import { vmNameProblem } from "#protocol/names";
@@ -30,6 +30,8 @@ export interface LaunchFlags extends GrantFlags, WaitFlags {
   credentials?: true;
   allowReserved?: true;
   secretsDisk?: string;
+  enrol?: string | true;
+  reboots?: string;
 }
 
 export async function createVm(session: Session, operands: readonly string[], flags: LaunchFlags): Promise<undefined> {
@@ -110,6 +112,8 @@ function readLaunch(flags: LaunchFlags): LaunchBody {
   const firmware = readFirmware(flags);
   if (firmware) launch.firmware = firmware;
   if (flags.secretsDisk !== undefined) launch.secrets_disk = readSecretsDisk(flags);
+  const enrol = readEnrol(flags);
+  if (enrol) launch.enrol = enrol;
   return launch;
 }
 
@@ -138,6 +142,20 @@ function readSecretsDisk({ secretsDisk, firmware }: LaunchFlags): NonNullable<La
   const known = SECRETS_DISKS.find((format) => format === secretsDisk);
   if (known) return known;
   throw new HatchwayError("invalid", `--secrets-disk "${secretsDisk}" is none of ${SECRETS_DISKS.join(", ")}`);
+}
+
+function readEnrol({ enrol, reboots, firmware, secretsDisk }: LaunchFlags): EnrolBody | undefined {
+  if (enrol === undefined) {
+    if (reboots === undefined) return undefined;
+    throw new HatchwayError("invalid", "--reboots is of --enrol, which is not given");
+  }
+  if (firmware !== undefined || secretsDisk !== undefined) {
+    throw new HatchwayError("invalid", "--enrol is for secrets that come live, not with --firmware or --secrets-disk");
+  }
+  const by = enrol === true ? "fw-cfg" : enrol;
+  if (by !== "fw-cfg" && by !== "smbios")
+    throw new HatchwayError("invalid", `--enrol "${by}" is neither fw-cfg nor smbios`);
+  return { by, reboots: reboots === undefined ? 0 : parseCount("--reboots", reboots, 0) };
 }
 
 function readWait(flags: WaitFlags): Wait | undefined {

@@ -37,6 +37,7 @@ export async function showVm(session: Session, operands: readonly string[]): Pro
       ["created", `${vm.created_at} (${formatAge(vm.created_at)})`],
       ["machine", describeMachine(vm)],
       ["generation", String(vm.convergence.generation)],
+      ["enrolment", describeEnrolment(vm)],
       ...vm.channels.map(({ kind, path }): [string, string] => [kind, path]),
       ["control socket", vm.control_socket],
       ["shell socket", vm.shell_socket],
@@ -131,9 +132,21 @@ function describeMachine({ launch }: VmBody): string | undefined {
     launch.disk === undefined ? undefined : `disk ${launch.disk}`,
     launch.append === undefined ? undefined : `append "${launch.append}"`,
     launch.secrets_disk && `secrets on a disk, ${launch.secrets_disk}`,
+    launch.enrol && `enrols by ${launch.enrol.by}`,
     launch.firmware && `secrets in ${launch.firmware.kind}, for ${launch.firmware.reader ?? "agent"}`,
   ];
   return parts.filter((part) => part !== undefined).join(", ");
+}
+
+/** `enrolled, 1 reboot left` */
+function describeEnrolment({ convergence: { enrolment } }: VmBody): string | undefined {
+  if (!enrolment) return undefined;
+  const states = {
+    waiting: "waiting for its guest",
+    enrolled: "enrolled",
+    spent: "spent: the token was for fewer boots",
+  };
+  return `${states[enrolment.state]}, ${plural(enrolment.reboots, "reboot")} left`;
 }
 
 const GRANT_COLUMNS: readonly Column[] = "SECRET,VERSION,SIZE,MODE,OWNER,DELIVERED AS"

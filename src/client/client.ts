@@ -9,6 +9,7 @@ import type {
   DeliveryBody,
   GrantBody,
   ImageRequest,
+  TokenRequest,
   KeysBody,
   RestoredBody,
   RewrapBody,
@@ -118,6 +119,8 @@ export interface Client {
   /** Every way into the VM, with what speaks against it. */
   vmChannels(name: string, wanted: WiringQuery): Promise<ChannelsBody>;
 
+  /** A token for the firmware of a VM that something else starts, in pieces that are wiped after each call of `take`. */
+  mintToken(vm: string, request: TokenRequest, take: (piece: Buffer) => void): Promise<void>;
   /** What a VM has, as an image, in pieces that are wiped after each call of `take`. */
   buildImage(vm: string, request: ImageRequest, take: (piece: Buffer) => void): Promise<void>;
 

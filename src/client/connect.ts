@@ -6,6 +6,7 @@ import type {
   ChannelsBody,
   GrantBody,
   ImageRequest,
+  TokenRequest,
   KeyBackupBody,
   KeysBody,
   RestoredBody,
@@ -259,6 +260,10 @@ class HttpClient implements Client {
 
   async vmChannels(name: string, wanted: WiringQuery): Promise<ChannelsBody> {
     return this.#json({ method: "GET", path: `${vmPath(name)}/channels${query({ ...wanted })}` });
+  }
+
+  async mintToken(vm: string, request: TokenRequest, take: (piece: Buffer) => void): Promise<void> {
+    await this.#transport.take({ method: "POST", path: `${vmPath(vm)}/token`, ...jsonBody(request) }, take);
   }
 
   async buildImage(vm: string, request: ImageRequest, take: (piece: Buffer) => void): Promise<void> {

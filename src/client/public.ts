@@ -20,6 +20,7 @@ export type {
   GrantBody,
   GrantRequestBody,
   ImageRequest,
+  TokenRequest,
   KeysBody,
   LaunchBody,
   RestoredBody,
