@@ -71,6 +71,16 @@ export function hex(bytes: Uint8Array): string {
   return text;
 }
 
+/** As `hex`, from bytes to bytes: of a key. */
+export function hexBytes(bytes: Uint8Array): Uint8Array {
+  const digits = new Uint8Array(2 * bytes.length);
+  for (const [at, byte] of bytes.entries()) {
+    digits[2 * at] = HEX.charCodeAt(byte >> 4);
+    digits[2 * at + 1] = HEX.charCodeAt(byte & 15);
+  }
+  return digits;
+}
+
 /** For messages: what is not printable ASCII becomes "?", at most `most` characters. */
 export function printable(text: string, most: number): string {
   return text.replaceAll(/[^\u0020-\u007e]/g, "?").slice(0, most);

@@ -55,6 +55,8 @@ export interface LaunchBody {
   firmware?: FirmwareBody;
   /** Gives the machine a disk with the secrets, in memory and read-only, at each start. Not together with `firmware`. */
   secrets_disk?: "erofs" | "squashfs" | "iso" | "sealed";
+  /** Its guest has to enrol, with a token that each start puts into the firmware. Not together with the others. */
+  enrol?: EnrolBody;
   /** Shares a folder with the secrets, by the tag "hatchway", and keeps it up to date. Not together with the two above. */
   share?: ShareBody;
 }
@@ -63,6 +65,22 @@ export interface ShareBody {
   by: "9p" | "virtiofs";
   /** "sealed", where it is absent: one age file, whose key is in the firmware. */
   form?: "sealed" | "plain";
+}
+
+export interface EnrolBody {
+  by: "fw-cfg" | "smbios";
+  /** For how many boots a token may be used besides the first. */
+  reboots: number;
+}
+
+/** What the agent's own words begin with, in names of fw_cfg (docs/specs/fw_cfg of QEMU) and in strings of SMBIOS. */
+export const FW_CFG_WORD = "opt/org.hatchway/";
+export const SMBIOS_WORD = "org.hatchway.";
+
+/** `POST /vms/NAME/token` */
+export interface TokenRequest {
+  /** For how many boots the token may be used besides the first. */
+  reboots?: number;
 }
 
 export interface FirmwareBody {
@@ -116,6 +134,8 @@ export interface ConvergenceBody {
   mount?: string;
   agent?: string;
   last_contact?: string;
+  /** Of a VM that enrols: nobody has used its token, a guest has, or it is of no more use; boots that it is still for. */
+  enrolment?: { state: "waiting" | "enrolled" | "spent"; reboots: number };
   alarms: { at: string; what: string; count: number }[];
 }
 

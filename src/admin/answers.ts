@@ -101,6 +101,7 @@ const launch = z.strictObject({
     .optional(),
   secrets_disk: z.enum(["erofs", "squashfs", "iso", "sealed"]).optional(),
   share: z.strictObject({ by: z.enum(["9p", "virtiofs"]), form: z.enum(["sealed", "plain"]).optional() }).optional(),
+  enrol: z.strictObject({ by: z.enum(["fw-cfg", "smbios"]), reboots: count }).optional(),
 });
 
 const convergence: Answer<ConvergenceBody> = z
@@ -115,6 +116,12 @@ const convergence: Answer<ConvergenceBody> = z
     mount: z.string().optional(),
     agent: z.string().optional(),
     last_contact: time.optional(),
+    enrolment: z
+      .strictObject({
+        state: z.enum(["waiting", "enrolled", "spent"]),
+        reboots: count.openapi({ description: "for how many more boots the token is good" }),
+      })
+      .optional(),
     alarms: z.array(z.strictObject({ at: time, what: z.string(), count })),
   })
   .openapi("Convergence");

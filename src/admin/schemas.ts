@@ -16,6 +16,7 @@ import type {
   AttachRequest,
   FirmwareBody,
   ImageRequest,
+  TokenRequest,
   LaunchBody,
   NodeRequestBody,
   ProcessRequest,
@@ -178,6 +179,7 @@ const firmware: z.ZodType<Said<FirmwareBody> & Pick<FirmwareBody, "kind">> = z.s
   reader: z.enum(["agent", "systemd"], "is neither agent nor systemd").optional(),
   allow_reserved: z.boolean("is neither true nor false").optional(),
 });
+const reboots = z.int("is not an integer").min(0, "is below 0").max(1_000_000, "is above 1000000");
 const launch: z.ZodType<LaunchSaid> = z.strictObject({
   kernel: file.optional(),
   initrd: file.optional(),
@@ -193,6 +195,7 @@ const launch: z.ZodType<LaunchSaid> = z.strictObject({
       form: z.enum(["sealed", "plain"], "is neither sealed nor plain").optional(),
     })
     .optional(),
+  enrol: z.strictObject({ by: z.enum(["fw-cfg", "smbios"], "is neither fw-cfg nor smbios"), reboots }).optional(),
 });
 const secretName = named(secretNameProblem);
 const grant = z.union([secretName, z.strictObject({ name: secretName, ...attached }).superRefine(oneOwner)]);
@@ -378,6 +381,9 @@ export const backupQuery: z.ZodType<BackupQuery> = z.strictObject({
   secrets: z.string().transform(parts).pipe(z.array(secretName).max(100, "has more than 100 names")).optional(),
   recipients: z.string().transform(parts).pipe(z.array(z.string()).max(20, "has more than 20 recipients")).optional(),
 });
+
+/** `POST /vms/NAME/token` */
+export const tokenRequest: Form<Said<TokenRequest>> = form(z.strictObject({ reboots: reboots.optional() }));
 
 /** `POST /vms/NAME/image` */
 export const imageRequest: Form<Said<ImageRequest> & Pick<ImageRequest, "format">> = form(

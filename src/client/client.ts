@@ -26,6 +26,7 @@ import type {
   ChannelsBody,
   GrantBody,
   ImageRequest,
+  TokenRequest,
   VmBody,
   VmRequestBody,
   WiringQuery,
@@ -122,6 +123,8 @@ export interface Client {
   /** Every way into the VM, with what speaks against it. */
   vmChannels(name: string, wanted: WiringQuery): Promise<ChannelsBody>;
 
+  /** A token for the firmware of a VM that something else starts, in pieces that are wiped after each call of `take`. */
+  mintToken(vm: string, request: TokenRequest, take: (piece: Buffer) => void): Promise<void>;
   /**
    * What a VM has, as an image, in pieces that are wiped after each call of `take`; its revision, undefined where that is
    * what `request` has and `take` was not called.

@@ -24,6 +24,7 @@ import type {
   ChannelsBody,
   GrantBody,
   ImageRequest,
+  TokenRequest,
   VmBody,
   VmRequestBody,
   WiringQuery,
@@ -266,6 +267,10 @@ class HttpClient implements Client {
 
   async vmChannels(name: string, wanted: WiringQuery): Promise<ChannelsBody> {
     return this.#json({ method: "GET", path: `${vmPath(name)}/channels${query({ ...wanted })}` });
+  }
+
+  async mintToken(vm: string, request: TokenRequest, take: (piece: Buffer) => void): Promise<void> {
+    await this.#transport.take({ method: "POST", path: `${vmPath(vm)}/token`, ...jsonBody(request) }, take);
   }
 
   async buildImage(

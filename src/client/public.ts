@@ -36,6 +36,7 @@ export type {
   GrantRequestBody,
   ImageRequest,
   LaunchBody,
+  TokenRequest,
   VmBody,
   VmRequestBody,
   VmState,
