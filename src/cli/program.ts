@@ -7,6 +7,7 @@ import { withGlobalFlags, type Run } from "./command.ts";
 import { addBackupCommands } from "./backup-commands.ts";
 import { addAuditCommands } from "./audit-commands.ts";
 import { addCompletionCommand } from "./completion-commands.ts";
+import { addCredstoreCommands } from "./credstore-commands.ts";
 import { addDaemonCommands, type Serve } from "./daemon-commands.ts";
 import { addImageCommands } from "./image-commands.ts";
 import { addShareCommand } from "./share-commands.ts";
@@ -16,6 +17,7 @@ import { addPkiCommands } from "./pki-commands.ts";
 import type { LoadOffline } from "./offline.ts";
 import { addStoreCommands } from "./store-commands.ts";
 import { makeStyle } from "./style.ts";
+import { addUnitsCommand } from "./units-commands.ts";
 import { addVmCommands } from "./vm-commands.ts";
 
 /** Commander throws CommanderError for all that it would have ended the process for, and reports no error itself. */
@@ -47,6 +49,8 @@ export function makeProgram(run: Run, serve: Serve, offline: LoadOffline): Comma
   addPkiCommands(run, program);
   program.commandsGroup("The daemon:");
   addDaemonCommands(run, program, serve);
+  addUnitsCommand(run, program);
+  addCredstoreCommands(run, program);
   addKeyCommands(run, program, offline);
   addBackupCommands(run, program, offline);
   addStoreCommands(run, program, offline);

@@ -222,14 +222,14 @@ describe("virtio-serial, whose stream outlives the guest", () => {
   });
 });
 
+function found(name: string): BundleCase {
+  const vector = all.find(({ file: path }) => path === name);
+  if (!vector) throw new Error(`there is no vector ${name}`);
+  return vector;
+}
+
 describe("the firmware", () => {
   const prefix = "io.systemd.credential.binary:hatchway.bundle=";
-  const found = (name: string): BundleCase => {
-    const vector = all.find(({ file: path }) => path === name);
-    if (!vector) throw new Error(`there is no vector ${name}`);
-    return vector;
-  };
-
   it("brings a good bundle by SMBIOS and refuses a hostile one by fw_cfg, and gives nothing to who is not root", async ({
     expect,
   }) => {
