@@ -35,7 +35,8 @@ export function decodeUtf8(bytes: Uint8Array): string {
 }
 
 const RUN = 256;
-const NOT_ASCII = /[^\u0000-\u007f]/;
+/** Of what is made of single bytes. */
+const NOT_ASCII = /[\u0080-\u00ff]/;
 
 /** Whether the bytes are UTF-8, found out without making a string of them. */
 export function isUtf8(bytes: Uint8Array): boolean {
