@@ -2,17 +2,11 @@
 // src/api.ts are what counts: a schema that does not fit its type does not compile.
 import { z } from "@hono/zod-openapi";
 import type {
-  ArgumentsBody,
-  ChannelsBody,
   CanBody,
-  ConvergenceBody,
   ErrorBody,
-  GrantBody,
-  HostGroupBody,
   KeyBackupBody,
   KeysBody,
   UnsealedBody,
-  NodeBody,
   RestoredBody,
   RewrapBody,
   SecretBody,
@@ -21,10 +15,10 @@ import type {
   StatusBody,
   TrailBody,
   VersionBody,
-  VmBody,
   WayBody,
   WhoamiBody,
 } from "#api";
+import type { ArgumentsBody, ChannelsBody, ConvergenceBody, GrantBody, HostGroupBody, NodeBody, VmBody } from "#api-vm";
 import type { BackupContents } from "#backup";
 import { ROLES } from "#role";
 import { FORMS, VMMS, WIRED } from "#wiring";

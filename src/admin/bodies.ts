@@ -1,18 +1,8 @@
 // Between the JSON bodies of the admin API and the nouns of the domain.
 import type { LaunchSaid, Said, VmSaid } from "#admin/schemas";
 import type { AboutChange } from "#about";
-import type {
-  AboutBody,
-  AdoptBody,
-  AttachRequest,
-  ConvergenceBody,
-  DeliveryBody,
-  GrantBody,
-  LaunchBody,
-  SecretBody,
-  VersionBody,
-  VmBody,
-} from "#api";
+import type { AboutBody, DeliveryBody, SecretBody, VersionBody } from "#api";
+import type { AdoptBody, AttachRequest, ConvergenceBody, GrantBody, LaunchBody, VmBody } from "#api-vm";
 import type { Caller } from "#caller";
 import { HatchwayError } from "#error";
 import { mergeDelivery, type GrantRequest } from "#grant";

@@ -4,22 +4,24 @@ import { quoted } from "#admin/json-value";
 import { descriptionProblem, labelKeyProblem, labelValueProblem } from "#about";
 import type {
   AboutBody,
+  DeliveryBody,
+  RenameRequest,
+  RollbackRequest,
+  SecretRequest,
+  UnsealQuery,
+  WayQuery,
+} from "#api";
+import type {
   AdoptBody,
   AttachRequest,
-  DeliveryBody,
   FirmwareBody,
   ImageRequest,
   LaunchBody,
   NodeRequestBody,
   ProcessRequest,
-  RenameRequest,
-  RollbackRequest,
-  SecretRequest,
   ShareBody,
   VmRequestBody,
-  UnsealQuery,
-  WayQuery,
-} from "#api";
+} from "#api-vm";
 import { HatchwayError } from "#error";
 import { ProtocolError } from "#protocol/error";
 import type { TrailFilter } from "#trail";

@@ -1,6 +1,6 @@
 // vm create, launch, start, stop, remove.
 import { resolve } from "node:path";
-import type { FirmwareBody, LaunchBody, ShareBody, VmBody, VmRequestBody } from "#api";
+import type { FirmwareBody, LaunchBody, ShareBody, VmBody, VmRequestBody } from "#api-vm";
 import type { Wait } from "#client/client";
 import { HatchwayError } from "#error";
 import { vmNameProblem } from "#protocol/names";

@@ -1,5 +1,5 @@
 // vm list, show, status: what the host knows of VMs.
-import type { GrantBody, VmBody } from "#api";
+import type { GrantBody, VmBody } from "#api-vm";
 import { DEFAULT_MOUNT_ROOT } from "#protocol/names";
 import { stripControl } from "#printable";
 import { revisionOf, syncOf, warnOfAlarms } from "./convergence.ts";

@@ -2,13 +2,8 @@
 // grammar before anything is sent; values are Buffers, in and nowhere out. All methods throw HatchwayError.
 import type {
   AboutBody,
-  ArgumentsBody,
-  AttachRequest,
   CanBody,
-  ChannelsBody,
   DeliveryBody,
-  GrantBody,
-  ImageRequest,
   KeysBody,
   RestoredBody,
   RewrapBody,
@@ -21,13 +16,20 @@ import type {
   UnsealQuery,
   UnsealedBody,
   VersionBody,
-  VmBody,
-  VmRequestBody,
   WayBody,
   WayQuery,
   WhoamiBody,
-  WiringQuery,
 } from "#api";
+import type {
+  ArgumentsBody,
+  AttachRequest,
+  ChannelsBody,
+  GrantBody,
+  ImageRequest,
+  VmBody,
+  VmRequestBody,
+  WiringQuery,
+} from "#api-vm";
 import type { BackupContents, BackupReaders } from "#backup";
 import type { Verb } from "#role";
 

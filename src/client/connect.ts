@@ -1,11 +1,6 @@
 // The client over HTTP: what each of its methods asks the daemon for.
 import type {
-  ArgumentsBody,
-  AttachRequest,
   CanBody,
-  ChannelsBody,
-  GrantBody,
-  ImageRequest,
   KeyBackupBody,
   KeysBody,
   RestoredBody,
@@ -19,14 +14,21 @@ import type {
   UnsealQuery,
   UnsealedBody,
   VersionBody,
-  VmBody,
-  VmRequestBody,
   WayBody,
   WayQuery,
   WhoamiBody,
-  WiringQuery,
 } from "#api";
-import { REVISION_HEADER } from "#api";
+import type {
+  ArgumentsBody,
+  AttachRequest,
+  ChannelsBody,
+  GrantBody,
+  ImageRequest,
+  VmBody,
+  VmRequestBody,
+  WiringQuery,
+} from "#api-vm";
+import { REVISION_HEADER } from "#api-vm";
 import type { BackupContents, BackupReaders } from "#backup";
 import type { Request } from "./request.ts";
 import type { Verb } from "#role";
