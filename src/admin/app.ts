@@ -22,29 +22,31 @@ import {
 import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
 import {
   attachment,
-  backupQuery,
-  canQuery,
-  graceQuery,
   imageRequest,
   tokenRequest,
   keyBackup,
-  launchQuery,
-  logQuery,
   nodeCreation,
   processReport,
   renaming,
   rollback,
   secretChange,
   secretCreation,
-  trailQuery,
-  unsealQuery,
   valueQuery,
   vmCreation,
+} from "#admin/schemas";
+import {
+  backupQuery,
+  canQuery,
+  graceQuery,
+  launchQuery,
+  logQuery,
+  trailQuery,
+  unsealQuery,
   waitQuery,
   wayQuery,
   wiringQuery,
   type LogQuery,
-} from "#admin/schemas";
+} from "#admin/queries";
 import { createNode, listGroupNodes, listHostGroups, listNodes, removeNode, type NodeParts } from "#admin/nodes";
 import {
   changeSecret,
