@@ -68,7 +68,7 @@ function open(sys: Sys, place: Place): Root {
   return openRoot(sys, place.root, place.mount);
 }
 
-function originOf(sys: Sys, root: Root, { from }: Place): Origin {
+function originOf(sys: Sys, root: Root, { from, sshKeys }: Place): Origin {
   const source = from === undefined ? detectSource(sys) : parseSource(from);
   switch (source.kind) {
     case "fw-cfg":
@@ -84,7 +84,8 @@ function originOf(sys: Sys, root: Root, { from }: Place): Origin {
     case "vsock":
     case "unix":
     case "unix-serial":
-      return new Host(sys, root, source);
+    case "ssh":
+      return new Host(sys, root, source, sshKeys);
   }
 }
 

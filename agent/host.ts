@@ -3,7 +3,7 @@ import { BundleReader, type BundleSink } from "#protocol/bundle";
 import { asciiBytes } from "#protocol/json";
 import { ProtocolError } from "#protocol/error";
 import { claimKey } from "./claim.ts";
-import { connect, isSerial } from "./connection.ts";
+import { connect, isRootOnly } from "./connection.ts";
 import type { Connection } from "./stream.ts";
 import { AgentError } from "./error.ts";
 import { concat, HttpClient, type Head, type Request } from "./http.ts";
@@ -20,13 +20,16 @@ export class Host implements Origin {
   readonly source: LiveSource;
   readonly #sys: Sys;
   readonly #root: Root;
+  /** The folder of ssh's keys. */
+  readonly #keys: string;
   #session: { connection: Connection; http: HttpClient } | undefined;
   #claimed = false;
 
-  constructor(sys: Sys, root: Root, source: LiveSource) {
+  constructor(sys: Sys, root: Root, source: LiveSource, keys: string) {
     this.#sys = sys;
     this.#root = root;
     this.source = source;
+    this.#keys = keys;
   }
 
   bundle(have: string | undefined, waitSeconds: number, sink: BundleSink): "changed" | "same" {
@@ -60,7 +63,7 @@ export class Host implements Origin {
 
   /** One request with the claim's key, claiming first when that is still to be done or to be done again. */
   #authorised(request: Request, patienceMs: number, takeBody: (head: Head) => (piece: Uint8Array) => void): Head {
-    if (isSerial(this.source)) return this.#exchange(request, patienceMs, takeBody);
+    if (isRootOnly(this.source)) return this.#exchange(request, patienceMs, takeBody);
     for (let again = false; ; again = true) {
       if (!this.#claimed) this.#claim();
       const key = claimKey(this.#sys, this.#root);
@@ -89,7 +92,7 @@ export class Host implements Origin {
   #exchange(request: Request, patienceMs: number, takeBody: (head: Head) => (piece: Uint8Array) => void): Head {
     try {
       if (!this.#session) {
-        const connection = connect(this.#sys, this.source);
+        const connection = connect(this.#sys, this.source, this.#keys);
         this.#session = { connection, http: new HttpClient(this.#sys, connection) };
       }
       const head = this.#session.http.exchange(request, patienceMs, takeBody);

@@ -2,6 +2,7 @@
 import { AgentError } from "./error.ts";
 import { DEFAULT_POLICY, isUnit, parseCredential } from "./policy.ts";
 import { DEFAULT_ROOT } from "./root.ts";
+import { DEFAULT_SSH_KEYS } from "./ssh.ts";
 import type { UnitsPlace } from "./units.ts";
 
 export interface Place {
@@ -9,6 +10,8 @@ export interface Place {
   from?: string;
   root: string;
   mount: boolean;
+  /** For ssh: the folder of the key, and of what is known of hosts. */
+  sshKeys: string;
 }
 
 export type Command =
@@ -39,27 +42,28 @@ Each has --help.
 
 const PLACE_HELP = `
   --from SOURCE   virtio-serial:NAME, vsock:CID:PORT, unix:PATH, fw-cfg, smbios, serial:NAME or label:NAME (a disk),
-                  dir:PATH or file:PATH; without it the first that there is of the virtio-serial port
-                  org.hatchway.0, vsock:2:5107, fw-cfg, smbios and a read-only disk HATCHWAY
+                  dir:PATH, file:PATH, or ssh:USER@HOST[:PORT]; without it the first that there is of the
+                  virtio-serial port org.hatchway.0, vsock:2:5107, fw-cfg, smbios and a read-only disk HATCHWAY
   --root DIR      where secrets are kept, an absolute path (default ${DEFAULT_ROOT})
   --no-mount      use the tmpfs that DIR lies on instead of mounting one there, as in a container
+  --ssh-keys DIR  for ssh: the folder with "key" and "known_hosts" (default ${DEFAULT_SSH_KEYS})
 `;
 
 const VERBS = ["sync", "run", "exec", "credentials", "units", "status", "version"] as const;
 type Verb = (typeof VERBS)[number];
 
 const HELP: Record<Verb, string> = {
-  sync: `usage: hatchway-agent [secrets] sync [--from SOURCE] [--root DIR] [--no-mount]
+  sync: `usage: hatchway-agent [secrets] sync [--from SOURCE] [--root DIR] [--no-mount] [--ssh-keys DIR]
 
 Fetches what the host has for this VM and prints one line. When "hatchway-agent run" is alive, that one does it.
 Exit code: 0 in force, 1 not, 2 wrong usage.
 ${PLACE_HELP}`,
-  run: `usage: hatchway-agent run [--from SOURCE] [--root DIR] [--no-mount]
+  run: `usage: hatchway-agent run [--from SOURCE] [--root DIR] [--no-mount] [--ssh-keys DIR]
 
 Keeps this VM's secrets as the host has them, until SIGTERM. SIGHUP asks the host at once. Tells systemd when the first
 set is in force (Type=notify). While the host is gone the last set stays.
 ${PLACE_HELP}`,
-  exec: `usage: hatchway-agent exec [--from SOURCE] [--root DIR] [--no-mount] -- CMD [ARGUMENT...]
+  exec: `usage: hatchway-agent exec [--from SOURCE] [--root DIR] [--no-mount] [--ssh-keys DIR] -- CMD [ARGUMENT...]
 
 Becomes CMD with the secrets that are variables in its environment, fetching first when there is no set yet.
 Exit code: CMD's own; 127 not found, 126 cannot be run, 1 no secrets.
@@ -103,12 +107,12 @@ export function parseUsage(args: readonly string[]): Command {
   if (verb !== "exec" && flags.next < args.length) {
     throw new AgentError("usage", `unexpected argument "${args[flags.next] ?? ""}"`);
   }
-  const { root, json, mount, next, from, socket, policy } = flags;
+  const { root, json, mount, next, from, socket, policy, sshKeys } = flags;
   if (verb === "version") return { kind: verb };
   if (verb === "status") return { kind: verb, root, json };
   if (verb === "credentials") return { kind: verb, root, socket, policy };
   if (verb === "units") return { kind: verb, socket, policy, ...readUnit(flags) };
-  const place: Place = { root, mount, ...(from !== undefined && { from }) };
+  const place: Place = { root, mount, sshKeys, ...(from !== undefined && { from }) };
   if (verb !== "exec") return { kind: verb, ...place };
   if (next >= args.length) throw new AgentError("usage", "exec needs a command: hatchway-agent exec -- CMD");
   return { kind: verb, first: next, ...place };
@@ -130,9 +134,9 @@ function readUnit({ unit, credentials }: Flags): Pick<UnitsPlace, "unit" | "cred
 }
 
 const FLAGS: Record<Verb, readonly string[]> = {
-  sync: ["--from", "--root", "--no-mount"],
-  run: ["--from", "--root", "--no-mount"],
-  exec: ["--from", "--root", "--no-mount"],
+  sync: ["--from", "--root", "--no-mount", "--ssh-keys"],
+  run: ["--from", "--root", "--no-mount", "--ssh-keys"],
+  exec: ["--from", "--root", "--no-mount", "--ssh-keys"],
   credentials: ["--socket", "--policy", "--root"],
   units: ["--unit", "--credential", "--socket", "--policy"],
   status: ["--root", "--json"],
@@ -144,6 +148,7 @@ interface Flags {
   root: string;
   socket: string;
   policy: string;
+  sshKeys: string;
   unit?: string;
   credentials: string[];
   mount: boolean;
@@ -158,6 +163,7 @@ function parseFlags(args: readonly string[], start: number, known: readonly stri
     root: DEFAULT_ROOT,
     socket: DEFAULT_SOCKET,
     policy: DEFAULT_POLICY,
+    sshKeys: DEFAULT_SSH_KEYS,
     credentials: [],
     mount: true,
     json: false,
@@ -184,6 +190,7 @@ function parseFlags(args: readonly string[], start: number, known: readonly stri
       else if (name === "--unit") flags.unit = value;
       else if (name === "--credential") flags.credentials.push(value);
       else if (name === "--socket") flags.socket = absolute(name, value);
+      else if (name === "--ssh-keys") flags.sshKeys = absolute(name, value);
       else if (name === "--policy") flags.policy = absolute(name, value);
       else flags.root = absolute(name, value);
     }

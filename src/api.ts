@@ -1,5 +1,6 @@
 // The JSON bodies of the admin API, as the server answers and the client reads them. The secret shapes are Slicer's,
 // with more fields; times are RFC 3339 in UTC.
+import type { ChannelKind } from "#channel";
 import type { OnChange } from "#protocol/manifest";
 import type { FormName, VmmName, WiredChannel } from "#wiring";
 
@@ -151,7 +152,7 @@ export interface VmBody {
   /** Why not kvm, where it is tcg. */
   accelerator_reason?: string;
   launch?: LaunchBody;
-  channels: { kind: "vsock" | "virtio-serial"; path: string }[];
+  channels: { kind: ChannelKind; path: string }[];
   control_socket: string;
   /** The socket of the minimal guest's shell port, while it runs. */
   shell_socket?: string;

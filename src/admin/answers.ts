@@ -140,7 +140,7 @@ export const vm: Answer<VmBody> = z
     accelerator: z.enum(["kvm", "tcg"]).optional(),
     accelerator_reason: z.string().optional(),
     launch: launch.optional(),
-    channels: z.array(z.strictObject({ kind: z.enum(["vsock", "virtio-serial"]), path: z.string() })),
+    channels: z.array(z.strictObject({ kind: z.enum(["vsock", "virtio-serial", "ssh"]), path: z.string() })),
     control_socket: z.string(),
     shell_socket: z.string().optional(),
     convergence,

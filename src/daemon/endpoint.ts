@@ -5,6 +5,7 @@ import { runnerApp, runnerCaller } from "#admin/runner";
 import { serveApi } from "#admin/serve";
 import type { Accept, ChannelKind, Listener, LiveChannel } from "#channel";
 import { bindForRunner, closeFolder, closeServer, openFolder } from "#channel/folder";
+import { ssh } from "#channel/ssh";
 import { virtioSerial } from "#channel/virtio-serial";
 import { vsock } from "#channel/vsock";
 import type { Machines } from "#machines";
@@ -12,7 +13,7 @@ import type { Vault } from "#vault";
 import type { Vm } from "#vm";
 import { ConsoleLog } from "#vmm/console";
 
-const CHANNELS: readonly LiveChannel[] = [vsock, virtioSerial];
+const CHANNELS: readonly LiveChannel[] = [vsock, virtioSerial, ssh];
 
 export interface EndpointParts {
   vault: Vault;
@@ -27,6 +28,7 @@ export interface EndpointParts {
  *   control.sock   the runner's: status, arguments, bundle
  *   vsock_5107     hybrid vsock, whose path is `vsock`
  *   serial.sock    virtio-serial
+ *   ssh.sock       what `hatchway fetch` joins a guest to that comes by ssh
  *   console.sock   the serial console, logged in console.log
  *   qmp.sock, shell.sock   QEMU's own
  */
