@@ -381,6 +381,14 @@ export interface ImageRequest {
   recipient?: string;
 }
 
+/** `POST /vms/NAME/push`: a revision, which `/vms/NAME/image` gave, is in force in the guest. Answers the VM. */
+export interface PushRequest {
+  /** Of the bundle's manifest. */
+  revision: string;
+  /** What holds the files there: "tmpfs", "tmpfs,noswap" or "ramfs". */
+  mount: string;
+}
+
 export interface ErrorBody {
   error: string;
   code: string;

@@ -29,6 +29,7 @@ import {
   launchQuery,
   logQuery,
   nodeCreation,
+  push,
   renaming,
   rollback,
   secretChange,
@@ -63,6 +64,7 @@ import {
   detach,
   listGrants,
   listVms,
+  recordPush,
   removeVm,
   showConsole,
   showVm,
@@ -113,6 +115,7 @@ const table: readonly Route<AdminParts>[] = [
   route("DELETE", "/vms/{name}/secrets/{secret}", {}, detach),
   route("DELETE", "/vms/{name}/secrets/{secret}/pin", {}, unpin),
   route("POST", "/vms/{name}/image", { json: imageRequest }, buildImage),
+  route("POST", "/vms/{name}/push", { json: push }, recordPush),
   route("GET", "/vms/{name}/arguments", { query: wiringQuery }, vmArguments),
   route("GET", "/vms/{name}/channels", { query: wiringQuery }, vmChannels),
 

@@ -8,6 +8,7 @@ import type {
   DeliveryBody,
   FirmwareBody,
   ImageRequest,
+  PushRequest,
   LaunchBody,
   NodeRequestBody,
   RenameRequest,
@@ -26,6 +27,7 @@ import {
   linkProblem,
   MAX_ID,
   pathProblem,
+  revisionProblem,
   secretNameProblem,
   userNameProblem,
   vmNameProblem,
@@ -352,6 +354,10 @@ export const imageRequest: Form<Said<ImageRequest> & Pick<ImageRequest, "format"
     label: z.string("is not a string").max(64, "has more than 64 characters").optional(),
     recipient: z.string("is not a string").max(2_048, "has more than 2048 characters").optional(),
   }),
+);
+
+export const push: Form<PushRequest> = form(
+  z.strictObject({ revision: named(revisionProblem), mount: z.enum(["tmpfs", "tmpfs,noswap", "ramfs"]) }),
 );
 
 /** The query of `GET /vms/NAME/arguments` and `GET /vms/NAME/channels`, read. */

@@ -5,7 +5,7 @@ import { MAX_STRING_BYTES, MAX_STRINGS } from "#channel/smbios";
 import { MAX_BUNDLE_SIZE, MAX_ENTRIES } from "#protocol/names";
 import type { WiredChannel } from "#wiring";
 
-export type WayName = WiredChannel | "sealed" | "ssh" | "af-vsock" | "tcp" | "share";
+export type WayName = WiredChannel | "sealed" | "ssh" | "push" | "af-vsock" | "tcp" | "share";
 
 export interface Way {
   name: WayName;
@@ -109,6 +109,17 @@ export const WAYS: readonly Way[] = [
     fresh: "at once",
     lost: "nothing",
     needs: "the agent, OpenSSH's client, a key, and a network to the host",
+  },
+  {
+    name: "push",
+    built: true,
+    how: "hatchway push unpacks the files into memory of a running guest, by ssh into it",
+    limits: BUNDLE,
+    guestReaders: "whom the files' modes let",
+    hostReaders: "nobody else",
+    fresh: "when it is pushed again",
+    lost: "variables, links, reactions",
+    needs: "sshd, sh, tar and mount, and a login as root; no agent",
   },
   { ...NOT_BUILT, name: "af-vsock", how: "AF_VSOCK of the host's kernel, with the guest known by its CID" },
   { ...NOT_BUILT, name: "tcp", how: "mutual TLS over a network" },

@@ -10,6 +10,7 @@ import type {
   GrantBody,
   ImageRequest,
   KeysBody,
+  PushRequest,
   RestoredBody,
   RewrapBody,
   SecretBody,
@@ -118,6 +119,8 @@ export interface Client {
   /** Every way into the VM, with what speaks against it. */
   vmChannels(name: string, wanted: WiringQuery): Promise<ChannelsBody>;
 
+  /** Records that `revision`, which `buildImage` gave, is in force in the guest. */
+  recordPush(vm: string, request: PushRequest): Promise<VmBody>;
   /** What a VM has, as an image, in pieces that are wiped after each call of `take`. */
   buildImage(vm: string, request: ImageRequest, take: (piece: Buffer) => void): Promise<void>;
 

@@ -8,6 +8,7 @@ import type {
   ImageRequest,
   KeyBackupBody,
   KeysBody,
+  PushRequest,
   RestoredBody,
   RewrapBody,
   SecretBody,
@@ -263,6 +264,10 @@ class HttpClient implements Client {
 
   async buildImage(vm: string, request: ImageRequest, take: (piece: Buffer) => void): Promise<void> {
     await this.#transport.take({ method: "POST", path: `${vmPath(vm)}/image`, ...jsonBody(request) }, take);
+  }
+
+  async recordPush(vm: string, request: PushRequest): Promise<VmBody> {
+    return this.#json({ method: "POST", path: `${vmPath(vm)}/push`, ...jsonBody(request) });
   }
 
   auditTail(request: LogRequest): AsyncIterable<Buffer> {

@@ -33,6 +33,7 @@ const operations = [
   "store.bind",
   "vm.claim",
   "vm.receipt",
+  "vm.push",
   "audit.read",
   "audit.verify",
   "key.status",

@@ -34,6 +34,7 @@ export type Operation =
   | "store.bind"
   | "vm.claim"
   | "vm.receipt"
+  | "vm.push"
   | "audit.read"
   | "audit.verify"
   | "key.status"

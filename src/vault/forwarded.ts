@@ -30,6 +30,7 @@ export function forwarded(open: () => Vault): Omit<Vault, "allow" | "newGenerati
     convergence: async (...asked) => open().convergence(...asked),
     claim: async (...asked) => open().claim(...asked),
     proves: async (...asked) => open().proves(...asked),
+    pushed: async (...asked) => open().pushed(...asked),
     receive: async (...asked) => open().receive(...asked),
 
     keys: {

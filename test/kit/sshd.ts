@@ -19,6 +19,8 @@ export interface SshdOptions {
   folder: string;
   /** AuthorizedKeysFile of sshd_config(5). */
   authorizedKeys: string;
+  /** More lines of sshd_config(5). */
+  config?: readonly string[];
 }
 
 export class Sshd implements AsyncDisposable {
@@ -35,7 +37,7 @@ export class Sshd implements AsyncDisposable {
     child.stderr?.on("data", (chunk: Buffer) => (this.#log += chunk.toString()));
   }
 
-  static async start(place: SshdPlace, { folder, authorizedKeys }: SshdOptions): Promise<Sshd> {
+  static async start(place: SshdPlace, { folder, authorizedKeys, config: more = [] }: SshdOptions): Promise<Sshd> {
     const program = join(unpacked, "usr/sbin/sshd");
     if (!existsSync(program)) throw new Error(`"${program}" does not exist: run scripts/fetch-sshd`);
     mkdirSync(folder, { recursive: true });
@@ -51,6 +53,7 @@ export class Sshd implements AsyncDisposable {
       "PermitRootLogin prohibit-password",
       `AuthorizedKeysFile ${authorizedKeys}`,
       "LogLevel VERBOSE",
+      ...more,
     ];
     writeFileSync(join(folder, "sshd_config"), config.map((line) => `${line}\n`).join(""));
     const script = `mkdir -p /run/sshd && exec ${program} -D -e -f ${join(folder, "sshd_config")}`;
