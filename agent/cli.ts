@@ -7,6 +7,7 @@ import { detectSource } from "./detect.ts";
 import { become } from "./exec.ts";
 import { Firmware } from "./firmware.ts";
 import { Host } from "./host.ts";
+import { initFile } from "./inits.ts";
 import { lockHolder, takeLock } from "./lock.ts";
 import { Media, refuseAfterLive } from "./media.ts";
 import { syncOnce } from "./once.ts";
@@ -58,6 +59,9 @@ function perform(sys: Sys, command: Command): number {
       return serve(sys, command);
     case "units":
       print(sys, dropIn(command));
+      return 0;
+    case "init":
+      writeAll(sys, 1, encodeUtf8(initFile(command.init, command.from)));
       return 0;
   }
 }

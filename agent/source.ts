@@ -30,6 +30,11 @@ export type DiskSource = Extract<Source, { kind: "label" | "serial" }>;
 export type MediaSource = DiskSource | Extract<Source, { kind: "dir" | "file" }>;
 export type LiveSource = Exclude<Source, FirmwareSource | MediaSource>;
 
+/** Those that a guest reaches only once it has a network. */
+export function isNetwork({ kind }: Source): boolean {
+  return kind === "ssh";
+}
+
 export const PORT_NAME = "org.hatchway.0";
 const PORTS = "/sys/class/virtio-ports";
 const LATER: ReadonlySet<string> = new Set(["tls"]);

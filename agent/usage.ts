@@ -1,5 +1,6 @@
 // The command line, parsed into what is to be done.
 import { AgentError } from "./error.ts";
+import { INITS, type Init } from "./inits.ts";
 import { DEFAULT_POLICY, isUnit, parseCredential } from "./policy.ts";
 import { DEFAULT_ROOT } from "./root.ts";
 import { DEFAULT_SSH_KEYS } from "./ssh.ts";
@@ -20,6 +21,7 @@ export type Command =
   | ({ kind: "exec"; first: number } & Place)
   | { kind: "credentials"; root: string; socket: string; policy: string }
   | ({ kind: "units" } & UnitsPlace)
+  | { kind: "init"; init: Init; from?: string }
   | { kind: "status"; root: string; json: boolean }
   | { kind: "version" }
   | { kind: "help"; text: string };
@@ -33,7 +35,7 @@ usage:
   hatchway-agent run               fetch, and follow changes
   hatchway-agent exec -- CMD...    become CMD, with the secrets that are variables in its environment
   hatchway-agent credentials       serve systemd's LoadCredential= from what is in force
-  hatchway-agent units             print the drop-in that makes a unit of systemd use that
+  hatchway-agent units             print what makes a unit of systemd use that, or an init run the agent
   hatchway-agent status [--json]   what is in force, and how the last attempt went
   hatchway-agent version
 
@@ -82,8 +84,11 @@ where "password" is a credential, "db-password" a secret, and the unit is restar
   --root DIR      where secrets are kept (default ${DEFAULT_ROOT})
 `,
   units: `usage: hatchway-agent units --unit UNIT --credential ID[=SECRET]... [--socket PATH] [--policy FILE]
+       hatchway-agent units --init ${INITS.join("|")} [--from SOURCE]
 
-Prints the drop-in that makes UNIT load credentials from "hatchway-agent credentials", and the line for its policy.
+Prints the drop-in that makes UNIT load credentials from "hatchway-agent credentials", and the line for its policy; or
+what makes this guest's init run the agent: a unit for /etc/systemd/system/hatchway-agent.service, or a script for
+/etc/init.d/hatchway-agent.
 `,
   status: `usage: hatchway-agent status [--json] [--root DIR]
 
@@ -111,6 +116,7 @@ export function parseUsage(args: readonly string[]): Command {
   if (verb === "version") return { kind: verb };
   if (verb === "status") return { kind: verb, root, json };
   if (verb === "credentials") return { kind: verb, root, socket, policy };
+  if (verb === "units" && flags.init !== undefined) return readInit(flags.init, flags);
   if (verb === "units") return { kind: verb, socket, policy, ...readUnit(flags) };
   const place: Place = { root, mount, sshKeys, ...(from !== undefined && { from }) };
   if (verb !== "exec") return { kind: verb, ...place };
@@ -122,8 +128,15 @@ function isVerb(word: string): word is Verb {
   return VERBS.some((verb) => verb === word);
 }
 
+function readInit(word: string, { unit, from }: Flags): Command {
+  const init = INITS.find((one) => one === word);
+  if (!init) throw new AgentError("usage", `--init "${word}" is none of ${INITS.join(", ")}`);
+  if (unit !== undefined) throw new AgentError("usage", "--init is for the agent itself, and --unit for another unit");
+  return { kind: "init", init, ...(from !== undefined && { from }) };
+}
+
 function readUnit({ unit, credentials }: Flags): Pick<UnitsPlace, "unit" | "credentials"> {
-  if (unit === undefined) throw new AgentError("usage", "units needs --unit UNIT");
+  if (unit === undefined) throw new AgentError("usage", "units needs --unit UNIT, or --init");
   if (!isUnit(unit)) throw new AgentError("usage", `"${unit}" should be a service, socket, mount or swap unit`);
   if (credentials.length === 0) throw new AgentError("usage", "units needs --credential ID=SECRET");
   for (const word of credentials) {
@@ -138,7 +151,7 @@ const FLAGS: Record<Verb, readonly string[]> = {
   run: ["--from", "--root", "--no-mount", "--ssh-keys"],
   exec: ["--from", "--root", "--no-mount", "--ssh-keys"],
   credentials: ["--socket", "--policy", "--root"],
-  units: ["--unit", "--credential", "--socket", "--policy"],
+  units: ["--unit", "--credential", "--socket", "--policy", "--init", "--from"],
   status: ["--root", "--json"],
   version: [],
 };
@@ -150,6 +163,7 @@ interface Flags {
   policy: string;
   sshKeys: string;
   unit?: string;
+  init?: string;
   credentials: string[];
   mount: boolean;
   json: boolean;
@@ -187,6 +201,7 @@ function parseFlags(args: readonly string[], start: number, known: readonly stri
       const value = equals < 0 ? args[++at] : word.slice(equals + 1);
       if (value === undefined || value === "") throw new AgentError("usage", `flag "${name}" needs a value`);
       if (name === "--from") flags.from = value;
+      else if (name === "--init") flags.init = value;
       else if (name === "--unit") flags.unit = value;
       else if (name === "--credential") flags.credentials.push(value);
       else if (name === "--socket") flags.socket = absolute(name, value);

@@ -1,11 +1,33 @@
 import type { Command } from "commander";
-import { examples, leaf, type Action, type Run } from "./command.ts";
+import type { CloudInitFlags } from "./agent-cloud-init.ts";
+import type { InstallFlags } from "./agent-install.ts";
+import { examples, group, leaf, type Action, type Run } from "./command.ts";
 import type { SshFlags } from "./ssh-client.ts";
 
 export function addSshCommands(run: Run, program: Command): void {
+  const agent = group(
+    program,
+    "agent",
+    "install, cloud-init",
+    "The guest agent: into a running guest, or into one that is to be made.",
+  );
+  leaf(run, agent, "install", "install the agent in a running guest, and start it", defineInstall, lazyInstall);
+  leaf(
+    run,
+    agent,
+    "cloud-init",
+    "print what installs the agent at a guest's first boot",
+    defineCloudInit,
+    lazyCloudInit,
+  );
   leaf(run, program, "push <vm>", "put a VM's secrets into a running guest without an agent", definePush, lazyPush);
   leaf(run, program, "fetch <socket>", "what sshd runs for a VM's key (see vm ssh-key)", defineFetch, lazyFetch);
 }
+
+const lazyCloudInit: Action<CloudInitFlags> = async (...all) =>
+  (await import("./agent-cloud-init.ts")).printCloudInit(...all);
+
+const lazyInstall: Action<InstallFlags> = async (...all) => (await import("./agent-install.ts")).installAgent(...all);
 
 const lazyPush: Action<SshFlags> = async (...all) => (await import("./push.ts")).pushSecrets(...all);
 
@@ -33,6 +55,42 @@ function definePush(command: Command): Command {
     .addHelpText(
       "after",
       examples("hatchway push web-1 --ssh root@192.0.2.7", "hatchway push web-1 --ssh admin@web-1 -i key --sudo"),
+    );
+}
+
+function defineInstall(command: Command): Command {
+  return sshFlags(command)
+    .option("--from <source>", "where the agent is to fetch from, such as ssh:web-1@vm-host (it finds out)")
+    .option("--init <kind>", "systemd, openrc, or plain: a script for any other (it finds out)")
+    .option("--dry-run", "look, and say what would be done")
+    .description(
+      "Copy the agent for the guest's architecture by ssh, check that it arrived whole, have the guest's init run it at " +
+        "each boot, and start it. What is there already stays, so that a second time changes nothing.",
+    )
+    .addHelpText(
+      "after",
+      examples(
+        "hatchway agent install --ssh root@192.0.2.7",
+        "hatchway agent install --ssh admin@web-1 --sudo --from ssh:web-1@vm-host --dry-run",
+      ),
+    );
+}
+
+function defineCloudInit(command: Command): Command {
+  return command
+    .option("--from <source>", "where the agent is to fetch from (it finds out)")
+    .option("--arch <name>", "of the guest: x86_64 or aarch64 (x86_64)")
+    .option("--url <url>", "where the guest gets the agent from, in place of having it here; its digest is checked")
+    .description(
+      "Print user data for cloud-init, which puts the agent into a guest at its first boot, has its init run it, and " +
+        "starts it. No secret is in it. With the agent it has some 400 KB, which is more than some clouds take: then --url.",
+    )
+    .addHelpText(
+      "after",
+      examples(
+        "hatchway agent cloud-init >user-data",
+        "hatchway agent cloud-init --from ssh:web-1@vm-host --url https://files.example/hatchway-agent",
+      ),
     );
 }
 

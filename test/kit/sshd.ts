@@ -39,7 +39,8 @@ export class Sshd implements AsyncDisposable {
 
   static async start(place: SshdPlace, { folder, authorizedKeys, config: more = [] }: SshdOptions): Promise<Sshd> {
     const program = join(unpacked, "usr/sbin/sshd");
-    if (!existsSync(program)) throw new Error(`"${program}" does not exist: run scripts/fetch-sshd`);
+    if (!existsSync(program))
+      throw new Error(`"${program}" does not exist: run scripts/fetch-unpacked openssh-server openssh-server libwrap0`);
     mkdirSync(folder, { recursive: true });
     const key = makeKey(join(folder, "host"));
     const port = await freePort();

@@ -1,40 +1,22 @@
 // hatchway push: the real ssh of this machine into a real sshd, behind which are a Debian's tools, or busybox's alone.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { homedir } from "node:os";
 import { join } from "node:path";
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, it } from "vitest";
 import type { VmBody } from "#api";
 import { COMPILED, GuestNamespace } from "#test/kit/guest-namespace";
+import { addUsers, GUEST_ROOT, IN_ROOT, makeBusyboxRoot } from "#test/kit/guest-root";
 import { Session, type Ran } from "#test/kit/session";
 import { bundle } from "#test/kit/session-daemon";
 import { makeKey, Sshd } from "#test/kit/sshd";
 
-const cache = process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache");
-const busybox = join(cache, "hatchway/guest/busybox/bin/busybox");
 const SET = "/run/hatchway/secrets";
 const binary = randomBytes(70_000);
 
-/** In the guest's namespace, before sshd: users, and the root's key. */
-const USERS = `mkdir -m 0755 /run/etc && cp /etc/passwd /etc/group /run/etc &&
-  printf 'sshd:x:61005:65534::/:/bin/sh\\napp:x:1000:1000::/:/bin/sh\\n' >>/run/etc/passwd &&
-  printf 'app:x:1000:\\n' >>/run/etc/group &&
-  mount --bind /run/etc/passwd /etc/passwd && mount --bind /run/etc/group /etc/group`;
-/** A root of busybox alone, with /run and /proc of its own. */
-const BUSYBOX = `mkdir -p /run/root/bin /run/root/proc /run/root/run /run/root/etc /run/root/dev &&
-  cp ${busybox} /run/root/bin && cp /run/etc/passwd /run/etc/group /run/root/etc &&
-  for tool in $(/run/root/bin/busybox --list); do ln -s busybox /run/root/bin/$tool; done 2>/dev/null;
-  mount -t proc proc /run/root/proc && mount --bind /dev /run/root/dev && mount -t tmpfs -o mode=755 tmpfs /run/root/run`;
-
 describe.each([
-  { tools: "Debian's", inside: "", prepare: USERS, config: [] },
-  {
-    tools: "busybox's",
-    inside: "/run/root",
-    prepare: `${USERS} && ${BUSYBOX}`,
-    config: ['ForceCommand exec chroot /run/root /bin/sh -c "$SSH_ORIGINAL_COMMAND"'],
-  },
-])("a push into a guest with $tools tools", ({ inside, prepare, config }) => {
+  { tools: "Debian's", inside: "", options: {} },
+  { tools: "busybox's", inside: GUEST_ROOT, options: IN_ROOT },
+])("a push into a guest with $tools tools", ({ inside, options }) => {
   let session: Session;
   let guest: GuestNamespace;
   let sshd: Sshd;
@@ -50,10 +32,11 @@ describe.each([
     await bundle();
     session = await Session.start();
     guest = await GuestNamespace.open();
-    guest.shell(prepare);
+    addUsers(guest);
+    if (inside !== "") makeBusyboxRoot(guest);
     makeKey(join(folder, "key"));
     guest.shell(`cp ${folder}/key.pub /run/authorized`);
-    sshd = await Sshd.start(guest, { folder: join(folder, "sshd"), authorizedKeys: "/run/authorized", config });
+    sshd = await Sshd.start(guest, { folder: join(folder, "sshd"), authorizedKeys: "/run/authorized", ...options });
     writeFileSync(join(folder, "known_hosts"), sshd.knownHosts);
     const lines = [`Port ${sshd.port}`, `IdentityFile ${folder}/key`, `UserKnownHostsFile ${folder}/known_hosts`];
     writeFileSync(join(folder, "config"), `${["BatchMode yes", ...lines].join("\n")}\n`);
