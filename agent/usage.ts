@@ -9,6 +9,8 @@ import type { UnitsPlace } from "./units.ts";
 export interface Place {
   /** --from; undefined: found out. */
   from?: string;
+  /** --key-file: what opens a sealed source. */
+  keyFile?: string;
   root: string;
   mount: boolean;
   /** For ssh: the folder of the key, and of what is known of hosts. */
@@ -22,7 +24,7 @@ export type Command =
   | { kind: "credentials"; root: string; socket: string; policy: string }
   | ({ kind: "units" } & UnitsPlace)
   | { kind: "init"; init: Init; from?: string }
-  | { kind: "status"; root: string; json: boolean }
+  | { kind: "status" | "doctor"; root: string; json: boolean }
   | { kind: "version" }
   | { kind: "help"; text: string };
 
@@ -37,6 +39,7 @@ usage:
   hatchway-agent credentials       serve systemd's LoadCredential= from what is in force
   hatchway-agent units             print what makes a unit of systemd use that, or an init run the agent
   hatchway-agent status [--json]   what is in force, and how the last attempt went
+  hatchway-agent doctor [--json]   what this guest has for the agent, and what is amiss
   hatchway-agent version
 
 Each has --help.
@@ -46,26 +49,27 @@ const PLACE_HELP = `
   --from SOURCE   virtio-serial:NAME, vsock:CID:PORT, unix:PATH, fw-cfg, smbios, serial:NAME or label:NAME (a disk),
                   dir:PATH, file:PATH, or ssh:USER@HOST[:PORT]; without it the first that there is of the
                   virtio-serial port org.hatchway.0, vsock:2:5107, fw-cfg, smbios and a read-only disk HATCHWAY
+  --key-file FILE the age key of a sealed source, root's alone (else the firmware has it)
   --root DIR      where secrets are kept, an absolute path (default ${DEFAULT_ROOT})
   --no-mount      use the tmpfs that DIR lies on instead of mounting one there, as in a container
   --ssh-keys DIR  for ssh: the folder with "key" and "known_hosts" (default ${DEFAULT_SSH_KEYS})
 `;
 
-const VERBS = ["sync", "run", "exec", "credentials", "units", "status", "version"] as const;
+const VERBS = ["sync", "run", "exec", "credentials", "units", "status", "doctor", "version"] as const;
 type Verb = (typeof VERBS)[number];
 
 const HELP: Record<Verb, string> = {
-  sync: `usage: hatchway-agent [secrets] sync [--from SOURCE] [--root DIR] [--no-mount] [--ssh-keys DIR]
+  sync: `usage: hatchway-agent [secrets] sync [--from SOURCE] [--key-file FILE] [--ssh-keys DIR] [--root DIR] [--no-mount]
 
 Fetches what the host has for this VM and prints one line. When "hatchway-agent run" is alive, that one does it.
 Exit code: 0 in force, 1 not, 2 wrong usage.
 ${PLACE_HELP}`,
-  run: `usage: hatchway-agent run [--from SOURCE] [--root DIR] [--no-mount] [--ssh-keys DIR]
+  run: `usage: hatchway-agent run [--from SOURCE] [--key-file FILE] [--ssh-keys DIR] [--root DIR] [--no-mount]
 
 Keeps this VM's secrets as the host has them, until SIGTERM. SIGHUP asks the host at once. Tells systemd when the first
 set is in force (Type=notify). While the host is gone the last set stays.
 ${PLACE_HELP}`,
-  exec: `usage: hatchway-agent exec [--from SOURCE] [--root DIR] [--no-mount] [--ssh-keys DIR] -- CMD [ARGUMENT...]
+  exec: `usage: hatchway-agent exec [--from SOURCE] [--key-file FILE] [--ssh-keys DIR] [--root DIR] [--no-mount] -- CMD [ARGUMENT...]
 
 Becomes CMD with the secrets that are variables in its environment, fetching first when there is no set yet.
 Exit code: CMD's own; 127 not found, 126 cannot be run, 1 no secrets.
@@ -94,6 +98,11 @@ what makes this guest's init run the agent: a unit for /etc/systemd/system/hatch
 
 Prints source, revision, when it was applied, whether the host answers, and what was refused.
 `,
+  doctor: `usage: hatchway-agent doctor [--json] [--root DIR]
+
+Looks at each way to a host, at what would keep the secrets, and at the agent that runs, and changes nothing. Below what
+is amiss is what mends it. Exit code: 0, or 1 where something fails.
+`,
   version: "usage: hatchway-agent version\n",
 };
 
@@ -112,13 +121,19 @@ export function parseUsage(args: readonly string[]): Command {
   if (verb !== "exec" && flags.next < args.length) {
     throw new AgentError("usage", `unexpected argument "${args[flags.next] ?? ""}"`);
   }
-  const { root, json, mount, next, from, socket, policy, sshKeys } = flags;
+  const { root, json, mount, next, from, keyFile, socket, policy, sshKeys } = flags;
   if (verb === "version") return { kind: verb };
-  if (verb === "status") return { kind: verb, root, json };
+  if (verb === "status" || verb === "doctor") return { kind: verb, root, json };
   if (verb === "credentials") return { kind: verb, root, socket, policy };
   if (verb === "units" && flags.init !== undefined) return readInit(flags.init, flags);
   if (verb === "units") return { kind: verb, socket, policy, ...readUnit(flags) };
-  const place: Place = { root, mount, sshKeys, ...(from !== undefined && { from }) };
+  const place: Place = {
+    root,
+    mount,
+    sshKeys,
+    ...(from !== undefined && { from }),
+    ...(keyFile !== undefined && { keyFile }),
+  };
   if (verb !== "exec") return { kind: verb, ...place };
   if (next >= args.length) throw new AgentError("usage", "exec needs a command: hatchway-agent exec -- CMD");
   return { kind: verb, first: next, ...place };
@@ -147,17 +162,19 @@ function readUnit({ unit, credentials }: Flags): Pick<UnitsPlace, "unit" | "cred
 }
 
 const FLAGS: Record<Verb, readonly string[]> = {
-  sync: ["--from", "--root", "--no-mount", "--ssh-keys"],
-  run: ["--from", "--root", "--no-mount", "--ssh-keys"],
-  exec: ["--from", "--root", "--no-mount", "--ssh-keys"],
+  sync: ["--from", "--key-file", "--root", "--no-mount", "--ssh-keys"],
+  run: ["--from", "--key-file", "--root", "--no-mount", "--ssh-keys"],
+  exec: ["--from", "--key-file", "--root", "--no-mount", "--ssh-keys"],
   credentials: ["--socket", "--policy", "--root"],
   units: ["--unit", "--credential", "--socket", "--policy", "--init", "--from"],
   status: ["--root", "--json"],
+  doctor: ["--root", "--json"],
   version: [],
 };
 
 interface Flags {
   from?: string;
+  keyFile?: string;
   root: string;
   socket: string;
   policy: string;
@@ -202,6 +219,7 @@ function parseFlags(args: readonly string[], start: number, known: readonly stri
       if (value === undefined || value === "") throw new AgentError("usage", `flag "${name}" needs a value`);
       if (name === "--from") flags.from = value;
       else if (name === "--init") flags.init = value;
+      else if (name === "--key-file") flags.keyFile = absolute(name, value);
       else if (name === "--unit") flags.unit = value;
       else if (name === "--credential") flags.credentials.push(value);
       else if (name === "--socket") flags.socket = absolute(name, value);

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { HatchwayError } from "#error";
-import { packageRoot } from "#host/package";
+import { packageRoot } from "#host/package-root";
 import { readAgent, readFrom } from "./agent-install.ts";
 import type { Session } from "./session.ts";
 

@@ -3,7 +3,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { HatchwayError } from "#error";
-import { packageRoot } from "#host/package";
+import { packageRoot } from "#host/package-root";
 import type { Session } from "./session.ts";
 import { GuestScript, type SshFlags } from "./ssh-client.ts";
 

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { PushRequest } from "#api";
 import type { Client } from "#client/client";
 import { HatchwayError } from "#error";
-import { packageRoot } from "#host/package";
+import { packageRoot } from "#host/package-root";
 import { BundleReader, encodeEnd } from "#protocol/bundle";
 import { entryPath, type Manifest, type ManifestEntry } from "#protocol/manifest";
 import { RESERVED_FOLDER } from "#protocol/names";

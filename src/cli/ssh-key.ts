@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { HatchwayError } from "#error";
-import { packageRoot } from "#host/package";
+import { packageRoot } from "#host/package-root";
 import { shellWord } from "./shell-word.ts";
 import type { Session } from "./session.ts";
 

@@ -3,7 +3,7 @@ import { chmod, copyFile, mkdir, readdir, rename, stat } from "node:fs/promises"
 import { join } from "node:path";
 import { HatchwayError } from "#error";
 import { ownUid } from "#host/files";
-import { packageRoot } from "#host/package";
+import { packageRoot } from "#host/package-root";
 import { Mutex } from "#mutex";
 import type { LaunchOptions, Runner } from "#vm";
 import type { Accelerator, MachineSpec } from "#vmm";
