@@ -9,6 +9,7 @@ import type {
   FirmwareBody,
   ImageRequest,
   TokenRequest,
+  PushRequest,
   LaunchBody,
   NodeRequestBody,
   ProcessRequest,
@@ -24,10 +25,10 @@ import {
   linkProblem,
   MAX_ID,
   pathProblem,
+  revisionProblem,
   secretNameProblem,
   userNameProblem,
   vmNameProblem,
-  revisionProblem,
 } from "#protocol/names";
 import { SEALED_FORMATS } from "#protocol/sealed";
 
@@ -306,4 +307,8 @@ export const imageRequest: Form<Said<ImageRequest> & Pick<ImageRequest, "format"
     have: named(revisionProblem).optional(),
     wait: z.int("is not an integer").min(0, "is below 0").max(60, "is above 60").optional(),
   }),
+);
+
+export const push: Form<PushRequest> = form(
+  z.strictObject({ revision: named(revisionProblem), mount: z.enum(["tmpfs", "tmpfs,noswap", "ramfs"]) }),
 );
