@@ -9,6 +9,7 @@ import { addAuditCommands } from "./audit-commands.ts";
 import { addCompletionCommand } from "./completion-commands.ts";
 import { addDaemonCommands, type Serve } from "./daemon-commands.ts";
 import { addImageCommands } from "./image-commands.ts";
+import { addLibvirtCommands } from "./libvirt-commands.ts";
 import { addSecretCommands } from "./secret-commands.ts";
 import { addKeyCommands } from "./key-commands.ts";
 import { addPkiCommands } from "./pki-commands.ts";
@@ -40,6 +41,7 @@ export function makeProgram(run: Run, serve: Serve, offline: LoadOffline): Comma
   addSecretCommands(run, program);
   addVmCommands(run, program);
   addImageCommands(run, program);
+  addLibvirtCommands(run, program);
   program.commandsGroup("Access:");
   addAccessCommands(run, program);
   addPkiCommands(run, program);

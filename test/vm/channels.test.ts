@@ -220,20 +220,21 @@ describe("virtio-serial, whose stream outlives the guest", () => {
   });
 });
 
+function vectorOf(name: string): BundleCase {
+  const vector = all.find(({ file: path }) => path === name);
+  if (!vector) throw new Error(`there is no vector ${name}`);
+  return vector;
+}
+
 describe("the firmware", () => {
   const prefix = "io.systemd.credential.binary:hatchway.bundle=";
-  const found = (name: string): BundleCase => {
-    const vector = all.find(({ file: path }) => path === name);
-    if (!vector) throw new Error(`there is no vector ${name}`);
-    return vector;
-  };
 
   it("brings a good bundle by SMBIOS and refuses a hostile one by fw_cfg, and gives nothing to who is not root", async ({
     expect,
   }) => {
     const hostile = refused.filter(({ bytes }) => bytes.length > 0 && bytes.length < 20_000)[1];
     if (!hostile) throw new Error("there is no small hostile vector");
-    const rich = found("good-everything.tar");
+    const rich = vectorOf("good-everything.tar");
     const firmware = [
       {
         kind: "fw-cfg" as const,
