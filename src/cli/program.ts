@@ -7,15 +7,18 @@ import { withGlobalFlags, type Run } from "./command.ts";
 import { addBackupCommands } from "./backup-commands.ts";
 import { addAuditCommands } from "./audit-commands.ts";
 import { addCompletionCommand } from "./completion-commands.ts";
+import { addCredstoreCommands } from "./credstore-commands.ts";
 import { addDaemonCommands, type Serve } from "./daemon-commands.ts";
 import { addImageCommands } from "./image-commands.ts";
 import { addLibvirtCommands } from "./libvirt-commands.ts";
+import { addShareCommand } from "./share-commands.ts";
 import { addSecretCommands } from "./secret-commands.ts";
 import { addKeyCommands } from "./key-commands.ts";
 import { addPkiCommands } from "./pki-commands.ts";
 import type { LoadOffline } from "./offline.ts";
 import { addStoreCommands } from "./store-commands.ts";
 import { makeStyle } from "./style.ts";
+import { addUnitsCommand } from "./units-commands.ts";
 import { addVmCommands } from "./vm-commands.ts";
 
 /** Commander throws CommanderError for all that it would have ended the process for, and reports no error itself. */
@@ -42,11 +45,14 @@ export function makeProgram(run: Run, serve: Serve, offline: LoadOffline): Comma
   addVmCommands(run, program);
   addImageCommands(run, program);
   addLibvirtCommands(run, program);
+  addShareCommand(run, program);
   program.commandsGroup("Access:");
   addAccessCommands(run, program);
   addPkiCommands(run, program);
   program.commandsGroup("The daemon:");
   addDaemonCommands(run, program, serve);
+  addUnitsCommand(run, program);
+  addCredstoreCommands(run, program);
   addKeyCommands(run, program, offline);
   addBackupCommands(run, program, offline);
   addStoreCommands(run, program, offline);

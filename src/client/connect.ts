@@ -1,11 +1,6 @@
 // The client over HTTP: what each of its methods asks the daemon for.
 import type {
-  ArgumentsBody,
-  AttachRequest,
   CanBody,
-  ChannelsBody,
-  GrantBody,
-  ImageRequest,
   KeyBackupBody,
   KeysBody,
   RestoredBody,
@@ -19,13 +14,22 @@ import type {
   UnsealQuery,
   UnsealedBody,
   VersionBody,
-  VmBody,
-  VmRequestBody,
   WayBody,
   WayQuery,
   WhoamiBody,
-  WiringQuery,
 } from "#api";
+import type {
+  ArgumentsBody,
+  AttachRequest,
+  ChannelsBody,
+  GrantBody,
+  ImageRequest,
+  TokenRequest,
+  VmBody,
+  VmRequestBody,
+  WiringQuery,
+} from "#api-vm";
+import { REVISION_HEADER } from "#api-vm";
 import type { BackupContents, BackupReaders } from "#backup";
 import type { Request } from "./request.ts";
 import type { Verb } from "#role";
@@ -265,8 +269,26 @@ class HttpClient implements Client {
     return this.#json({ method: "GET", path: `${vmPath(name)}/channels${query({ ...wanted })}` });
   }
 
-  async buildImage(vm: string, request: ImageRequest, take: (piece: Buffer) => void): Promise<void> {
-    await this.#transport.take({ method: "POST", path: `${vmPath(vm)}/image`, ...jsonBody(request) }, take);
+  async mintToken(vm: string, request: TokenRequest, take: (piece: Buffer) => void): Promise<void> {
+    await this.#transport.take({ method: "POST", path: `${vmPath(vm)}/token`, ...jsonBody(request) }, take);
+  }
+
+  async buildImage(
+    vm: string,
+    request: ImageRequest,
+    take: (piece: Buffer) => void,
+  ): Promise<{ revision: string } | undefined> {
+    const { wait } = request;
+    const { status, headers } = await this.#transport.take(
+      {
+        method: "POST",
+        path: `${vmPath(vm)}/image`,
+        ...jsonBody(request),
+        ...patience(wait === undefined ? undefined : wait * 1000),
+      },
+      take,
+    );
+    return status === 204 ? undefined : { revision: String(headers[REVISION_HEADER] ?? "") };
   }
 
   auditTail(request: LogRequest): AsyncIterable<Buffer> {

@@ -17,11 +17,13 @@ import { imageTree } from "#bundle/tree";
 import type { BundleCase } from "#test/kit/bundle-cases";
 import { isWhole } from "#test/kit/case-bundle";
 import { GuestMachine } from "#test/kit/guest";
-import { LOOK, wanted } from "#test/kit/guest-set";
+import { installedLines, lookAt } from "#test/kit/installed";
 import { file, HostPeer } from "#test/kit/host-peer";
 import { bundleVectors } from "#test/kit/vectors";
 import { VsockGuest } from "#test/kit/vsock-guest";
 
+/** What is in force. */
+const LOOK = lookAt("/run/hatchway/secrets");
 const all = bundleVectors();
 /** Users that the guest does not have are a fault of their own. */
 const good = all.filter(isWhole).filter(({ files = [] }) => files.every(({ owner, group }) => owner + group === ""));
@@ -119,7 +121,7 @@ describe.each(ROADS)("$name", ({ source, host, theft }) => {
       else await guest.output("rm -rf /run/hatchway/secrets");
       const { code, set } = await sync(source(vector));
       expect([vector.file, code]).toEqual([vector.file, "0"]);
-      expect(set, vector.file).toEqual(wanted(vector));
+      expect(set, vector.file).toEqual(installedLines(vector));
     }
   });
 
@@ -220,7 +222,7 @@ describe("virtio-serial, whose stream outlives the guest", () => {
   });
 });
 
-function vectorOf(name: string): BundleCase {
+function found(name: string): BundleCase {
   const vector = all.find(({ file: path }) => path === name);
   if (!vector) throw new Error(`there is no vector ${name}`);
   return vector;
@@ -228,13 +230,12 @@ function vectorOf(name: string): BundleCase {
 
 describe("the firmware", () => {
   const prefix = "io.systemd.credential.binary:hatchway.bundle=";
-
   it("brings a good bundle by SMBIOS and refuses a hostile one by fw_cfg, and gives nothing to who is not root", async ({
     expect,
   }) => {
     const hostile = refused.filter(({ bytes }) => bytes.length > 0 && bytes.length < 20_000)[1];
     if (!hostile) throw new Error("there is no small hostile vector");
-    const rich = vectorOf("good-everything.tar");
+    const rich = found("good-everything.tar");
     const firmware = [
       {
         kind: "fw-cfg" as const,
@@ -253,7 +254,7 @@ describe("the firmware", () => {
       if (vector.outcome === "ok") {
         expect([source, ran.code]).toEqual([source, 0]);
         const set = (await machine.output(LOOK)).trimEnd().split("\n");
-        expect(set, source).toEqual(wanted(vector));
+        expect(set, source).toEqual(installedLines(vector));
       } else expect([source, ran.code, words]).toEqual([source, 1, expect.stringContaining(vector.rule)]);
       expect((await machine.run(`su app -c 'hatchway-agent sync --from ${source}'`)).code).toBe(1);
     }
