@@ -68,8 +68,8 @@ function open(sys: Sys, place: Place): Root {
   return openRoot(sys, place.root, place.mount);
 }
 
-function originOf(sys: Sys, root: Root, { from }: Place): Origin {
-  const source = from === undefined ? detectSource(sys) : parseSource(from);
+function originOf(sys: Sys, root: Root, { from, tls }: Place): Origin {
+  const source = from === undefined ? detectSource(sys, tls) : parseSource(from);
   switch (source.kind) {
     case "fw-cfg":
     case "smbios":
@@ -85,6 +85,8 @@ function originOf(sys: Sys, root: Root, { from }: Place): Origin {
     case "unix":
     case "unix-serial":
       return new Host(sys, root, source);
+    case "tls":
+      return new Host(sys, root, { ...source, ...(tls !== undefined && { identity: tls }) });
   }
 }
 

@@ -12,22 +12,43 @@ import { HERE, type Sys } from "./sys.ts";
 import { openDirectory, readFile, statOrNone, using } from "./tree.ts";
 
 /** The kernel's documentation: ABI/testing/sysfs-firmware-qemu_fw_cfg. */
-const FW_CFG = "/sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentials/hatchway.bundle/raw";
+const FW_CFG = "/sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentials";
 /** ABI/testing/sysfs-firmware-dmi-entries: one folder for each table, TYPE-INSTANCE. */
 const DMI = "/sys/firmware/dmi/entries";
 const OEM_STRINGS = /^11-[0-9]{1,3}$/;
 /** What the host gives at most, and what all tables have at most. */
 const MAX_FW_CFG = 1_048_576;
 const MAX_DMI = 65_535;
-const PREFIX = asciiBytes("io.systemd.credential.binary:hatchway.bundle=");
+const BUNDLE = "hatchway.bundle";
 
 /** Whether there is a bundle. */
 export function isInFirmware(sys: Sys, kind: FirmwareSource["kind"]): boolean {
-  if (kind === "fw-cfg") return statOrNone(sys, HERE, FW_CFG) !== undefined;
-  const string = findString(sys);
+  if (kind === "fw-cfg") return statOrNone(sys, HERE, fwCfgPath(BUNDLE)) !== undefined;
+  const string = findString(sys, BUNDLE);
   if (!string) return false;
   sys.wipe(string);
   return true;
+}
+
+/** What the firmware has under that name of systemd's, of fw_cfg before SMBIOS; the caller wipes it. */
+export function readCredential(sys: Sys, name: string): Uint8Array | undefined {
+  const path = fwCfgPath(name);
+  if (statOrNone(sys, HERE, path)) return readFile(sys, HERE, path, MAX_FW_CFG);
+  return readString(sys, name);
+}
+
+function fwCfgPath(name: string): string {
+  return `${FW_CFG}/${name}/raw`;
+}
+
+function readString(sys: Sys, name: string): Uint8Array | undefined {
+  const string = findString(sys, name);
+  if (!string) return undefined;
+  try {
+    return decodeBase64(string);
+  } finally {
+    sys.wipe(string);
+  }
 }
 
 export class Firmware implements Origin {
@@ -62,28 +83,26 @@ export class Firmware implements Origin {
     const sys = this.#sys;
     const { kind } = this.source;
     if (kind === "fw-cfg") {
-      if (statOrNone(sys, HERE, FW_CFG)) return readFile(sys, HERE, FW_CFG, MAX_FW_CFG);
-      throw new AgentError("host-gone", 'the firmware has no fw_cfg file "hatchway.bundle" (driver qemu_fw_cfg)');
+      const path = fwCfgPath(BUNDLE);
+      if (statOrNone(sys, HERE, path)) return readFile(sys, HERE, path, MAX_FW_CFG);
+      throw new AgentError("host-gone", `the firmware has no fw_cfg file "${BUNDLE}" (driver qemu_fw_cfg)`);
     }
-    const string = findString(sys);
-    if (!string) throw new AgentError("host-gone", 'the firmware has no SMBIOS string "hatchway.bundle"');
-    try {
-      return decodeBase64(string);
-    } finally {
-      sys.wipe(string);
-    }
+    const bytes = readString(sys, BUNDLE);
+    if (bytes) return bytes;
+    throw new AgentError("host-gone", `the firmware has no SMBIOS string "${BUNDLE}"`);
   }
 }
 
 /** What stands behind the prefix, in the first table that has it; the caller wipes it. */
-function findString(sys: Sys): Uint8Array | undefined {
+function findString(sys: Sys, name: string): Uint8Array | undefined {
+  const prefix = asciiBytes(`io.systemd.credential.binary:${name}=`);
   if (!statOrNone(sys, HERE, DMI)) return undefined;
   const entries = using(sys, openDirectory(sys, HERE, DMI), (dir) => sys.readdir(dir));
-  for (const entry of entries.filter((name) => OEM_STRINGS.test(name)).sort()) {
+  for (const entry of entries.filter((one) => OEM_STRINGS.test(one)).sort()) {
     const table = readFile(sys, HERE, `${DMI}/${entry}/raw`, MAX_DMI);
     try {
-      const found = stringsOf(table).find((string) => PREFIX.every((byte, at) => byte === string[at]));
-      if (found) return found.slice(PREFIX.length);
+      const found = stringsOf(table).find((string) => prefix.every((byte, at) => byte === string[at]));
+      if (found) return found.slice(prefix.length);
     } finally {
       sys.wipe(table);
     }

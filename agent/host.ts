@@ -3,7 +3,7 @@ import { BundleReader, type BundleSink } from "#protocol/bundle";
 import { asciiBytes } from "#protocol/json";
 import { ProtocolError } from "#protocol/error";
 import { claimKey } from "./claim.ts";
-import { connect, isSerial } from "./connection.ts";
+import { connect, isRootOnly } from "./connection.ts";
 import type { Connection } from "./stream.ts";
 import { AgentError } from "./error.ts";
 import { concat, HttpClient, type Head, type Request } from "./http.ts";
@@ -60,7 +60,7 @@ export class Host implements Origin {
 
   /** One request with the claim's key, claiming first when that is still to be done or to be done again. */
   #authorised(request: Request, patienceMs: number, takeBody: (head: Head) => (piece: Uint8Array) => void): Head {
-    if (isSerial(this.source)) return this.#exchange(request, patienceMs, takeBody);
+    if (isRootOnly(this.source)) return this.#exchange(request, patienceMs, takeBody);
     for (let again = false; ; again = true) {
       if (!this.#claimed) this.#claim();
       const key = claimKey(this.#sys, this.#root);

@@ -8,6 +8,8 @@ export type Source =
   | { kind: "virtio-serial"; port: string }
   | { kind: "vsock"; cid: number; port: number }
   | { kind: "unix"; path: string }
+  /** A host of a network, by TLS; `identity` is the file of what this guest shows, where it is named. */
+  | { kind: "tls"; host: string; port: number; identity?: string }
   /** What the host put into the machine's firmware before the boot. */
   | { kind: "fw-cfg" }
   | { kind: "smbios" }
@@ -30,7 +32,10 @@ export type LiveSource = Exclude<Source, FirmwareSource | MediaSource>;
 
 export const PORT_NAME = "org.hatchway.0";
 const PORTS = "/sys/class/virtio-ports";
-const LATER: ReadonlySet<string> = new Set(["tls", "ssh"]);
+const LATER: ReadonlySet<string> = new Set(["ssh"]);
+/** A name, an IPv4 address, or an IPv6 address in brackets; a port. */
+const HOST_AND_PORT =
+  /^(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?)):([1-9][0-9]{0,4})$/;
 
 export function parseSource(text: string): Source {
   const colon = text.indexOf(":");
@@ -49,6 +54,12 @@ export function parseSource(text: string): Source {
     const [cid, port] = rest.split(":").map(parseWord);
     if (rest.split(":").length !== 2 || cid === undefined || port === undefined) throw bad(text, "vsock:CID:PORT");
     return { kind, cid, port };
+  }
+  if (kind === "tls") {
+    const [, address, name, port] = HOST_AND_PORT.exec(rest) ?? [];
+    const host = address ?? name;
+    if (host === undefined || Number(port) > 65_535) throw bad(text, "tls:HOST:PORT, an IPv6 address in brackets");
+    return { kind, host, port: Number(port) };
   }
   if (kind === "fw-cfg" || kind === "smbios") {
     if (text !== kind) throw bad(text, `${kind} alone`);
@@ -69,7 +80,7 @@ export function parseSource(text: string): Source {
   if (LATER.has(kind)) throw new AgentError("usage", `source "${kind}" is not in this version`);
   throw bad(
     text,
-    "one of virtio-serial:NAME, vsock:CID:PORT, unix:PATH, fw-cfg, smbios, label:NAME, serial:NAME, dir:PATH, file:PATH",
+    "one of virtio-serial:NAME, vsock:CID:PORT, tls:HOST:PORT, unix:PATH, fw-cfg, smbios, label:NAME, serial:NAME, dir:PATH, file:PATH",
   );
 }
 
@@ -87,6 +98,8 @@ export function formatSource(source: Source): string {
       return `virtio-serial:${source.port}`;
     case "vsock":
       return `vsock:${source.cid}:${source.port}`;
+    case "tls":
+      return `tls:${source.host.includes(":") ? `[${source.host}]` : source.host}:${source.port}`;
     case "unix":
     case "unix-serial":
     case "dir":

@@ -7,6 +7,8 @@ import type { UnitsPlace } from "./units.ts";
 export interface Place {
   /** --from; undefined: found out. */
   from?: string;
+  /** --tls: the file of what this guest shows by TLS; undefined: where it usually is. */
+  tls?: string;
   root: string;
   mount: boolean;
 }
@@ -38,9 +40,12 @@ Each has --help.
 `;
 
 const PLACE_HELP = `
-  --from SOURCE   virtio-serial:NAME, vsock:CID:PORT, unix:PATH, fw-cfg, smbios, serial:NAME or label:NAME (a disk),
-                  dir:PATH or file:PATH; without it the first that there is of the virtio-serial port
-                  org.hatchway.0, vsock:2:5107, fw-cfg, smbios and a read-only disk HATCHWAY
+  --from SOURCE   virtio-serial:NAME, vsock:CID:PORT, tls:HOST:PORT, unix:PATH, fw-cfg, smbios, serial:NAME or
+                  label:NAME (a disk), dir:PATH or file:PATH; without it the first that there is of the virtio-serial
+                  port org.hatchway.0, the host that a TLS file names, vsock:2:5107, fw-cfg, smbios and a read-only disk
+                  HATCHWAY
+  --tls FILE      what this guest shows by TLS: its certificate and key, and the host's authority (default: hatchway.tls
+                  of the firmware, else /etc/hatchway/tls.pem)
   --root DIR      where secrets are kept, an absolute path (default ${DEFAULT_ROOT})
   --no-mount      use the tmpfs that DIR lies on instead of mounting one there, as in a container
 `;
@@ -49,17 +54,17 @@ const VERBS = ["sync", "run", "exec", "credentials", "units", "status", "version
 type Verb = (typeof VERBS)[number];
 
 const HELP: Record<Verb, string> = {
-  sync: `usage: hatchway-agent [secrets] sync [--from SOURCE] [--root DIR] [--no-mount]
+  sync: `usage: hatchway-agent [secrets] sync [--from SOURCE] [--tls FILE] [--root DIR] [--no-mount]
 
 Fetches what the host has for this VM and prints one line. When "hatchway-agent run" is alive, that one does it.
 Exit code: 0 in force, 1 not, 2 wrong usage.
 ${PLACE_HELP}`,
-  run: `usage: hatchway-agent run [--from SOURCE] [--root DIR] [--no-mount]
+  run: `usage: hatchway-agent run [--from SOURCE] [--tls FILE] [--root DIR] [--no-mount]
 
 Keeps this VM's secrets as the host has them, until SIGTERM. SIGHUP asks the host at once. Tells systemd when the first
 set is in force (Type=notify). While the host is gone the last set stays.
 ${PLACE_HELP}`,
-  exec: `usage: hatchway-agent exec [--from SOURCE] [--root DIR] [--no-mount] -- CMD [ARGUMENT...]
+  exec: `usage: hatchway-agent exec [--from SOURCE] [--tls FILE] [--root DIR] [--no-mount] -- CMD [ARGUMENT...]
 
 Becomes CMD with the secrets that are variables in its environment, fetching first when there is no set yet.
 Exit code: CMD's own; 127 not found, 126 cannot be run, 1 no secrets.
@@ -103,12 +108,12 @@ export function parseUsage(args: readonly string[]): Command {
   if (verb !== "exec" && flags.next < args.length) {
     throw new AgentError("usage", `unexpected argument "${args[flags.next] ?? ""}"`);
   }
-  const { root, json, mount, next, from, socket, policy } = flags;
+  const { root, json, mount, next, from, tls, socket, policy } = flags;
   if (verb === "version") return { kind: verb };
   if (verb === "status") return { kind: verb, root, json };
   if (verb === "credentials") return { kind: verb, root, socket, policy };
   if (verb === "units") return { kind: verb, socket, policy, ...readUnit(flags) };
-  const place: Place = { root, mount, ...(from !== undefined && { from }) };
+  const place: Place = { root, mount, ...(from !== undefined && { from }), ...(tls !== undefined && { tls }) };
   if (verb !== "exec") return { kind: verb, ...place };
   if (next >= args.length) throw new AgentError("usage", "exec needs a command: hatchway-agent exec -- CMD");
   return { kind: verb, first: next, ...place };
@@ -130,9 +135,9 @@ function readUnit({ unit, credentials }: Flags): Pick<UnitsPlace, "unit" | "cred
 }
 
 const FLAGS: Record<Verb, readonly string[]> = {
-  sync: ["--from", "--root", "--no-mount"],
-  run: ["--from", "--root", "--no-mount"],
-  exec: ["--from", "--root", "--no-mount"],
+  sync: ["--from", "--tls", "--root", "--no-mount"],
+  run: ["--from", "--tls", "--root", "--no-mount"],
+  exec: ["--from", "--tls", "--root", "--no-mount"],
   credentials: ["--socket", "--policy", "--root"],
   units: ["--unit", "--credential", "--socket", "--policy"],
   status: ["--root", "--json"],
@@ -141,6 +146,7 @@ const FLAGS: Record<Verb, readonly string[]> = {
 
 interface Flags {
   from?: string;
+  tls?: string;
   root: string;
   socket: string;
   policy: string;
@@ -181,6 +187,7 @@ function parseFlags(args: readonly string[], start: number, known: readonly stri
       const value = equals < 0 ? args[++at] : word.slice(equals + 1);
       if (value === undefined || value === "") throw new AgentError("usage", `flag "${name}" needs a value`);
       if (name === "--from") flags.from = value;
+      else if (name === "--tls") flags.tls = absolute(name, value);
       else if (name === "--unit") flags.unit = value;
       else if (name === "--credential") flags.credentials.push(value);
       else if (name === "--socket") flags.socket = absolute(name, value);
