@@ -6,8 +6,9 @@
 //   crl.pem         the revocation list; good as long as the authority is, replaced with each change
 //   issued.json     what was issued
 //   lock            held by who changes something
-//   server/NAME.pem, client/NAME.pem, guest/NAME.pem
+//   server/NAME.pem, client/NAME.pem
 //                   certificate and key in one file, so that both are replaced in one step
+//   guest/NAME.pem  the same, and the authority's certificate behind them: all that the guest needs (agent/identity.ts)
 import { createPrivateKey, generateKeyPairSync, X509Certificate, type KeyObject } from "node:crypto";
 import { existsSync } from "node:fs";
 import { readFile, unlink } from "node:fs/promises";
@@ -23,8 +24,9 @@ import {
   decodeRegister,
   encodeRegister,
   newest,
+  vmIdProblem,
+  type Bearer,
   type Issued,
-  type Kind,
   type Register,
 } from "./issued.ts";
 import { authorityCertificate, bearerCertificate } from "./profile.ts";
@@ -107,17 +109,20 @@ export class Authority implements AsyncDisposable {
   }
 
   /** A new key and its certificate, under a name that nobody has. Throws "exists". */
-  async issue(kind: Kind, name: string, days?: number, hosts?: readonly string[]): Promise<Issued> {
-    const problem = bearerProblem(kind, name);
-    if (problem !== undefined) throw new HatchwayError("invalid", `"${name.slice(0, 80)}" ${problem}`);
+  async issue(bearer: Bearer, days?: number): Promise<Issued> {
+    const { kind, name } = bearer;
+    refuseBearer(bearer);
     const before = newest(this.#register.certificates, { kind, name });
     const path = pemFile(this.folder, { kind, name });
-    if ((before && before.revokedAt === undefined && before.notAfter > Date.now()) || existsSync(path)) {
+    const isGood = before && before.revokedAt === undefined && before.notAfter > Date.now();
+    // One of an earlier VM of that name opens nothing any more.
+    const isEarlier = before !== undefined && before.vmId !== bearer.vmId;
+    if (!isEarlier && (isGood || existsSync(path))) {
       throw new HatchwayError("exists", `there is a ${kind} certificate "${name}" already`, {
         hint: `make a new one of it with: hatchway pki renew ${kind}/${name}`,
       });
     }
-    return this.#issue({ kind, name, ...(hosts && { hosts }) }, days);
+    return this.#issue(bearer, days);
   }
 
   /** Another key and certificate in the place of those; what was there stays good until it ends. */
@@ -127,8 +132,9 @@ export class Authority implements AsyncDisposable {
         hint: "issue a new one under that name",
       });
     }
-    const { kind, name, hosts } = one;
-    return this.#issue({ kind, name, ...(hosts && { hosts }) }, days);
+    const { serial: _serial, notBefore: _notBefore, notAfter: _notAfter, ...bearer } = one;
+    refuseBearer(bearer);
+    return this.#issue(bearer, days);
   }
 
   /** The authority's own certificate once more, for the same key: what it issued stays good. */
@@ -163,7 +169,7 @@ export class Authority implements AsyncDisposable {
     await this.#lock[Symbol.asyncDispose]();
   }
 
-  async #issue(bearer: Pick<Issued, "kind" | "name" | "hosts">, days: number | undefined): Promise<Issued> {
+  async #issue(bearer: Bearer, days: number | undefined): Promise<Issued> {
     const now = Date.now();
     const end = Date.parse(this.certificate.validTo);
     const wanted = now + (days ?? CERTIFICATE_DAYS) * DAY;
@@ -186,8 +192,14 @@ export class Authority implements AsyncDisposable {
     await this.#keep({ ...this.#register, certificates: [...certificates, one] });
     const path = pemFile(this.folder, one);
     await privateDirectory(join(this.folder, one.kind));
-    await writeKey(path, privateKey, pem("CERTIFICATE", der));
+    const certificate = pem("CERTIFICATE", der);
+    if (one.kind !== "guest") await writeKey(path, privateKey, certificate);
+    else await writeKey(path, privateKey, Buffer.concat([hostLine(one), certificate]), this.#ownPem());
     return one;
+  }
+
+  #ownPem(): Buffer {
+    return pem("CERTIFICATE", this.certificate.raw);
   }
 
   /** Writes the register, and the list that follows from it. */
@@ -261,11 +273,29 @@ function readKey(path: string, bytes: Buffer): KeyObject {
   }
 }
 
-/** The certificate, if any, and behind it the key. */
-async function writeKey(path: string, key: KeyObject, certificate: Buffer = Buffer.alloc(0)): Promise<void> {
+/** What the guest's agent tries where nothing is said (agent/identity.ts). */
+function hostLine({ host }: Issued): Buffer {
+  return Buffer.from(host === undefined ? "" : `Host: ${host}\n`);
+}
+
+/** Throws "invalid". */
+function refuseBearer({ kind, name, vmId }: Bearer): void {
+  const problem = bearerProblem(kind, name);
+  if (problem !== undefined) throw new HatchwayError("invalid", `"${name.slice(0, 80)}" ${problem}`);
+  const idProblem = kind === "guest" ? vmIdProblem(vmId ?? "") : undefined;
+  if (idProblem !== undefined) throw new HatchwayError("invalid", `"${vmId ?? ""}" ${idProblem}`);
+}
+
+/** The key, between what stands before and behind it. */
+async function writeKey(
+  path: string,
+  key: KeyObject,
+  before: Buffer = Buffer.alloc(0),
+  behind: Buffer = Buffer.alloc(0),
+): Promise<void> {
   const pkcs8 = key.export({ format: "der", type: "pkcs8" });
   const text = pem("PRIVATE KEY", pkcs8);
-  const whole = Buffer.concat([certificate, text]);
+  const whole = Buffer.concat([before, text, behind]);
   try {
     await writeDurably(path, whole);
   } finally {
