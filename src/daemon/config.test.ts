@@ -34,7 +34,7 @@ test.for([
   ["attach:", 'line 1: attach is "defaults" or "all"'],
   [
     "# one\n\natach: all",
-    'line 3: unknown key "atach"; known: store, secrets-folder, attach, audit, hostgroups, listen, tokens, roles',
+    'line 3: unknown key "atach"; known: store, secrets-folder, attach, audit, hostgroups, listen, guest-listen, tokens, roles',
   ],
   ["attach: all\nattach: defaults", "line 2: duplicate key"],
   ["- attach", "line 1: not a mapping of keys to values"],

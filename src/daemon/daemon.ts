@@ -165,12 +165,18 @@ export class Daemon {
       vault,
       addresses: [...config.listen, ...listen],
       tokens: [...config.tokens, ...tokens],
+      guestAddresses: config.guestListen,
+      admit: (vmId, stream) => machines.admit(vmId, stream),
       report: (line) => log.write(line),
     });
     this.#network = network;
     for (const { server, address } of network.listeners) {
       this.#closers.push(() => closeAdmin(server));
       log.write(`hatchway serves on ${address}`);
+    }
+    for (const listener of network.guests) {
+      this.#closers.push(() => listener.close());
+      log.write(`guests are served on ${listener.address}`);
     }
     this.#closers.push(() => network[Symbol.dispose]());
     const lid = sealing.isSealed ? "; its keys are sealed, open them with: hatchway key unseal" : "";

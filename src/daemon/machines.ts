@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
-import type { Accept, GuestIdentity } from "#channel";
+import type { GuestIdentity, LocalIdentity } from "#channel";
 import type { Caller } from "#caller";
 import { removeFolder } from "#channel/folder";
 import type { Delivery } from "#delivery";
@@ -24,7 +24,7 @@ export interface MachinesParts {
   runtime: string;
   /** The daemon's own work, as the audit names it. */
   self: Caller;
-  accept: Accept;
+  accept: (stream: Duplex, identity: GuestIdentity) => void;
   /** Ends what a VM's guest has open. */
   disconnect: (vmId: string) => void;
   log: { write(line: string): void; report(error: unknown): void };
@@ -164,6 +164,16 @@ export class HostMachines implements Machines {
     return this.#endpoint(vm).console.follow(lines, signal);
   }
 
+  /**
+   * Serves the stream of a guest that has come over a network with a certificate of this VM: its key is root's alone in
+   * the guest. False for a VM that there is not.
+   */
+  admit(vmId: string, stream: Duplex): boolean {
+    if (!this.#endpoints.has(vmId)) return false;
+    this.#parts.accept(stream, { vmId, channel: "tcp", rootOnly: true });
+    return true;
+  }
+
   async #make(caller: Caller, request: VmRequest, start: boolean): Promise<{ vm: Vm; machine: Machine | undefined }> {
     const vm = await this.#parts.vault.createVm(caller, request);
     try {
@@ -197,7 +207,7 @@ export class HostMachines implements Machines {
   }
 
   /** Of a VM that something else runs: serves the stream once it is known which boot it is of. */
-  async #acceptForeign(vm: Vm, stream: Duplex, identity: GuestIdentity): Promise<void> {
+  async #acceptForeign(vm: Vm, stream: Duplex, identity: LocalIdentity): Promise<void> {
     stream.on("error", () => stream.destroy());
     try {
       await this.#foreign.look(vm, identity);
