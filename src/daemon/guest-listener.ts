@@ -13,6 +13,8 @@ export type Admit = (vmId: string, stream: TLSSocket) => boolean;
 
 /** Milliseconds; an emulated guest takes half a second. */
 const HANDSHAKE_TIMEOUT = 10_000;
+/** Without tickets Node keeps no sessions: one that is taken up again would not be asked for a certificate again. */
+const NO_RESUMPTION = constants.SSL_OP_NO_TICKET;
 /** Different lines of the log about who was turned away, until the files are read again. */
 const MAX_REFUSALS = 100;
 
@@ -35,7 +37,7 @@ export class GuestListener {
 
   /** Throws HatchwayError, with nothing open. */
   static async listen(address: GuestAddress, admit: Admit, report: (line: string) => void): Promise<GuestListener> {
-    const tls = await ListenerTls.read(address.tls);
+    const tls = await ListenerTls.read(address.tls, NO_RESUMPTION);
     const refused = new Set<string>();
     const refuse = (socket: Socket, why: string): void => {
       const line = `turned away a guest at ${socket.remoteAddress ?? "an address that is gone"}: ${why}`;
@@ -78,12 +80,7 @@ function secureServer(
   admit: Admit,
   refuse: (socket: Socket, why: string) => void,
 ): TlsServer {
-  const server = createServer({
-    ...tls.options(false),
-    handshakeTimeout: HANDSHAKE_TIMEOUT,
-    // A session that is taken up again would not be asked for a certificate again.
-    secureOptions: constants.SSL_OP_NO_TICKET,
-  });
+  const server = createServer({ ...tls.options(false), handshakeTimeout: HANDSHAKE_TIMEOUT });
   tls.serve(server);
   server.on("secureConnection", (socket) => {
     strangers.remove(socket);

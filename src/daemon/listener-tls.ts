@@ -11,19 +11,22 @@ export interface Reloaded {
 
 export class ListenerTls {
   readonly #files: TlsFiles;
+  readonly #secureOptions: number;
   readonly #sockets = new Set<TLSSocket>();
   #server: Server | undefined;
   #pair: ServerPair;
   #trust: ClientTrust | undefined;
 
-  private constructor(files: TlsFiles, pair: ServerPair, trust: ClientTrust | undefined) {
+  private constructor(files: TlsFiles, secureOptions: number, pair: ServerPair, trust: ClientTrust | undefined) {
     this.#files = files;
+    this.#secureOptions = secureOptions;
     this.#pair = pair;
     this.#trust = trust;
   }
 
-  static async read(files: TlsFiles): Promise<ListenerTls> {
-    return new ListenerTls(files, await readPair(files), await readTrust(files));
+  /** `secureOptions`: of OpenSSL, SSL_CTX_set_options(3). Throws HatchwayError. */
+  static async read(files: TlsFiles, secureOptions: number = 0): Promise<ListenerTls> {
+    return new ListenerTls(files, secureOptions, await readPair(files), await readTrust(files));
   }
 
   options(hasTokens: boolean): TlsOptions {
@@ -31,10 +34,11 @@ export class ListenerTls {
     return { ...this.#context(), ...asks };
   }
 
-  #context(): Pick<TlsOptions, "cert" | "key" | "ca" | "crl" | "minVersion"> {
+  #context(): Pick<TlsOptions, "cert" | "key" | "ca" | "crl" | "minVersion" | "secureOptions"> {
     const { cert, key } = this.#pair;
     const { ca, crl } = this.#trust ?? {};
-    return { cert, key, minVersion: "TLSv1.3", ...(ca && { ca }), ...(crl && { crl }) };
+    const secureOptions = this.#secureOptions;
+    return { cert, key, minVersion: "TLSv1.3", secureOptions, ...(ca && { ca }), ...(crl && { crl }) };
   }
 
   isRevoked(serial: string): boolean {
