@@ -38,34 +38,38 @@ type DeliveryWords = Pick<
 >;
 
 function deliveryWords({ file, env, mode, user, group, path, link }: Delivery): DeliveryWords {
-  return defined<DeliveryWords>({
+  const words: DeliveryWords = {
     delivery: !file ? "env" : env === undefined ? "file" : "file+env",
     permissions: mode,
     uid: typeof user === "number" ? user : 0,
     gid: typeof group === "number" ? group : 0,
-    owner: typeof user === "string" ? user : undefined,
-    group: typeof group === "string" ? group : undefined,
-    path,
-    env,
-    link,
-  });
+  };
+  if (typeof user === "string") words.owner = user;
+  if (typeof group === "string") words.group = group;
+  if (path !== undefined) words.path = path;
+  if (env !== undefined) words.env = env;
+  if (link !== undefined) words.link = link;
+  return words;
 }
 
+/** A list has thousands of them, so it makes no object and no time that it can do without. */
 export function secretBody(secret: Secret): SecretBody {
   const { name, size, version, delivery, createdAt, modifiedAt, description, labels } = secret;
-  return {
+  const modified = time(modifiedAt);
+  const body: SecretBody = {
     name,
     size,
     ...deliveryWords(delivery),
-    mod_time: time(modifiedAt),
-    modified_at: time(modifiedAt),
-    created_at: time(createdAt),
+    mod_time: modified,
+    modified_at: modified,
+    created_at: createdAt === modifiedAt ? modified : time(createdAt),
     version,
-    ...(delivery.onChange && { on_change: delivery.onChange }),
-    ...(description !== undefined && { description }),
-    ...(labels && { labels }),
-    ...(secret.default && { default: true as const }),
   };
+  if (delivery.onChange) body.on_change = delivery.onChange;
+  if (description !== undefined) body.description = description;
+  if (labels) body.labels = labels;
+  if (secret.default) body.default = true;
+  return body;
 }
 
 export function versionBody({ version, size, at, current, pinnedBy }: SecretVersion): VersionBody {

@@ -35,10 +35,12 @@ export async function readBody(incoming: IncomingMessage, limit: number): Promis
   if (told > limit + SPILL) throw tooLarge(limit);
   let room: Buffer = valueBuffer(Number.isNaN(told) ? FIRST_ROOM : Math.min(told, limit));
   let length = 0;
+  let ended = false;
   try {
     await new Promise<void>((resolve, reject) => {
       const cut = (cause?: Error): void => {
-        reject(new HatchwayError("invalid", "the request ended before its body did", { cause }));
+        // It closes after its end as well, and an error takes as long to make as all the rest here.
+        if (!ended) reject(new HatchwayError("invalid", "the request ended before its body did", { cause }));
       };
       const take = (chunk: Buffer): void => {
         if (length + chunk.length <= limit) {
@@ -49,7 +51,11 @@ export async function readBody(incoming: IncomingMessage, limit: number): Promis
         chunk.fill(0);
         if (length > limit + SPILL) reject(tooLarge(limit));
       };
-      const end = (): void => (length > limit ? reject(tooLarge(limit)) : resolve());
+      const end = (): void => {
+        ended = true;
+        if (length > limit) reject(tooLarge(limit));
+        else resolve();
+      };
       incoming.on("data", take).once("end", end).once("error", cut).once("close", cut);
       if (incoming.destroyed) cut();
     });

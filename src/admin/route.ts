@@ -129,7 +129,8 @@ async function perform<Parts>(
   const query = readQuery(new URL(context.req.url).searchParams, line.takes.query);
   using input = await readInput(incoming, line.takes);
   const gone = new AbortController();
-  outgoing.once("close", () => gone.abort());
+  // Without a reason, abort() makes an exception.
+  outgoing.once("close", () => gone.abort("the connection ended"));
   return await line.act(parts, {
     caller,
     name: (part) => partOf(context.req.param(part), part),

@@ -49,35 +49,6 @@ export function hideMemory(): void {
   throw new HatchwayError("unsupported", `cannot keep this process out of core files: ${lastError()}`);
 }
 
-type Mallopt = (parameter: number, value: number) => number;
-const mallopt: Mallopt = libc.func("int mallopt(int param, int value)");
-const M_PERTURB = -6;
-
-/**
- * From now on what this process frees is overwritten as it is freed (M_PERTURB of mallopt(3)), but for small pieces,
- * which glibc puts into its thread's cache as they are: see `overwriteSmall`.
- */
-export function overwriteFreed(): void {
-  if (mallopt(M_PERTURB, 0x5a) === 1) return;
-  throw new HatchwayError("unsupported", "cannot have freed memory overwritten: mallopt refuses M_PERTURB");
-}
-
-/** Bytes of the largest piece that a thread's cache takes, and how many it takes of a size: glibc's malloc/malloc.c. */
-const LARGEST_CACHED = 1_032;
-const CACHED = 7;
-
-/**
- * Overwrites each piece of `size` bytes that this thread has freed and its cache still holds, by using all that it holds
- * of that size, and of the next: where the 16 bytes behind a piece were too few for another, it had them too.
- */
-export function overwriteSmall(size: number): void {
-  if (size > LARGEST_CACHED) return;
-  for (let count = 0; count < CACHED; count += 1) {
-    Buffer.allocUnsafeSlow(size).fill(0);
-    Buffer.allocUnsafeSlow(size + 16).fill(0);
-  }
-}
-
 const exitNow: (status: number) => void = libc.func("void _exit(int status)");
 
 /**

@@ -11,9 +11,9 @@
 //
 // A data key seals exactly one value, so the value's own nonce is all zero. Rotating a term rewraps bytes 4 to 68 and
 // leaves the rest.
-import { createCipheriv, createDecipheriv, createSecretKey, randomFillSync, type KeyObject } from "node:crypto";
+import { createCipheriv, createSecretKey, randomFillSync, type KeyObject } from "node:crypto";
 import { HatchwayError } from "#error";
-import { overwriteFreed, overwriteSmall } from "#host/libc";
+import { openGcm } from "#host/openssl";
 import { valueBuffer } from "#value-buffer";
 
 export const KEY_SIZE = 32;
@@ -145,28 +145,10 @@ function encrypt(key: Key, nonce: Buffer, plaintext: Uint8Array, associated: Buf
   return Buffer.concat([cipher.update(plaintext), cipher.final(), cipher.getAuthTag()]);
 }
 
-// Node's update() works in memory that is a byte larger than its result, and frees it, plaintext and all.
-overwriteFreed();
-
 function decrypt(key: Key, nonce: Buffer, sealed: Buffer, associated: Buffer): Buffer {
   const end = sealed.length - TAG_SIZE;
-  const decipher = createDecipheriv("aes-256-gcm", key.object, nonce, { authTagLength: TAG_SIZE });
-  decipher.setAAD(associated);
-  decipher.setAuthTag(sealed.subarray(end));
-  // update() hands out bytes that final() has not yet checked; they leave this function only once it has.
-  const unchecked = decipher.update(sealed.subarray(0, end));
-  overwriteSmall(end + 1);
-  try {
-    decipher.final();
-  } catch (cause) {
-    unchecked.fill(0);
-    throw new HatchwayError(
-      "corrupt",
-      "sealed bytes do not open here: they were edited, moved or sealed by another key",
-      {
-        cause,
-      },
-    );
-  }
-  return unchecked;
+  const plaintext = valueBuffer(end);
+  const ciphertext = sealed.subarray(0, end);
+  if (openGcm(key.bytes, { nonce, ciphertext, tag: sealed.subarray(end), associated }, plaintext)) return plaintext;
+  throw new HatchwayError("corrupt", "sealed bytes do not open here: they were edited, moved or sealed by another key");
 }

@@ -86,12 +86,16 @@ export class Rows {
 
   async list<T>(prefix: string): Promise<Stored<T>[]> {
     const found: Stored<T>[] = [];
-    let after: string | undefined;
-    for (;;) {
-      const page = await this.#store.list(prefix, { limit: PAGE, ...(after !== undefined && { after }) });
-      for (const row of page.rows) found.push(this.#known<T>(row, "offer"));
-      after = page.rows.at(-1)?.key;
-      if (!page.more || after === undefined) return found;
+    const open = async (rows: readonly Row[]): Promise<void> => {
+      for (const row of rows) found.push(this.#known<T>(row, "offer"));
+    };
+    for (let page = await this.#store.list(prefix, { limit: PAGE }); ;) {
+      const after = page.more ? page.rows.at(-1)?.key : undefined;
+      // The store reads the next page while this one is opened.
+      const coming = after === undefined ? undefined : this.#store.list(prefix, { limit: PAGE, after });
+      const [next] = await Promise.all([coming, open(page.rows)]);
+      if (!next) return found;
+      page = next;
     }
   }
 
