@@ -5,10 +5,11 @@
 //   CERTIFICATE ...                 the authorities that the host's certificate must come from
 //
 // Whoever can read the key is this guest to the host: so it is root's alone, and no claim is needed beside it.
-import { ascii, asciiBytes } from "#protocol/json";
+import { asciiBytes } from "#protocol/json";
 import { AgentError } from "./error.ts";
 import { readCredential } from "./firmware.ts";
 import { HERE, type Sys } from "./sys.ts";
+import { decodeUtf8 } from "./text.ts";
 import { isType, readAll, S_IFREG, statOrNone, using } from "./tree.ts";
 
 export const DEFAULT_IDENTITY = "/etc/hatchway/tls.pem";
@@ -16,7 +17,7 @@ const CREDENTIAL = "hatchway.tls";
 const MAX_SIZE = 65_536;
 const KEY_END = asciiBytes("PRIVATE KEY-----");
 const CERTIFICATE = asciiBytes("-----BEGIN CERTIFICATE-----");
-const HOST_LINE = /^Host: ([\u0021-\u007e]{1,300})\r?\n/;
+const HOST_LINE = /^Host: ([\u0021-\u007e]{1,300})\n/;
 
 export interface Identity {
   /** HOST:PORT, where it says so. */
@@ -58,7 +59,7 @@ export function parseIdentity(sys: Sys, bytes: Uint8Array, what: string): Identi
     throw new AgentError("machine", `"${what}" should hold ${wanted}`);
   }
   const begin = own.subarray(0, Math.min(find(own, CERTIFICATE), 400));
-  const [, host] = HOST_LINE.exec(ascii(begin, what)) ?? [];
+  const [, host] = HOST_LINE.exec(decodeUtf8(begin)) ?? [];
   return { own, authorities, bytes, ...(host !== undefined && { host }) };
 }
 

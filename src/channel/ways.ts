@@ -100,7 +100,17 @@ export const WAYS: readonly Way[] = [
     needs: "age and tar, and the key",
   },
   { ...NOT_BUILT, name: "af-vsock", how: "AF_VSOCK of the host's kernel, with the guest known by its CID" },
-  { ...NOT_BUILT, name: "tcp", how: "mutual TLS over a network" },
+  {
+    name: "tcp",
+    built: true,
+    how: "TLS 1.3 over a network, with a certificate for each VM that hatchway pki issues (guest-listen in config.yaml)",
+    limits: BUNDLE,
+    guestReaders: "root: only it can read the certificate's key",
+    hostReaders: "whoever has the authority's key, or a copy of the VM's",
+    fresh: "at once",
+    lost: "nothing",
+    needs: "the agent; a network that leads to the host; its certificate's file",
+  },
   { ...NOT_BUILT, name: "ssh", how: "a forced command on the host, and push into a running guest" },
   { ...NOT_BUILT, name: "share", how: "a folder by 9p, virtiofs, SMB, NFS or SSHFS" },
 ];

@@ -11,7 +11,7 @@ import { COMPILED, ended, type Ended } from "#test/kit/guest-namespace";
 
 export interface ChannelCase {
   /** Of the daemon, in whose folder it may put what belongs to that. */
-  config?(folder: string): Promise<string>;
+  config?: (folder: string) => Promise<string>;
   /** Whether the place itself proves that the guest's root asks, so that no claim is needed. */
   rootOnly: boolean;
   /** The socket that the VMM brings the guest's connections to, or the file by which the guest gets to the host. */
