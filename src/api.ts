@@ -111,6 +111,9 @@ export interface VmRequestBody {
   launch?: LaunchBody;
 }
 
+/** The first where nothing is said. */
+export type LaunchChannel = "virtio-serial" | "tcp";
+
 export interface LaunchBody {
   kernel?: string;
   initrd?: string;
@@ -118,6 +121,8 @@ export interface LaunchBody {
   memory_mib?: number;
   cpus?: number;
   append?: string;
+  /** How its secrets come while it runs; "tcp" gives it a network, and a certificate at each start. */
+  channel?: LaunchChannel;
   /** Puts the secrets into the machine's firmware at each start. */
   firmware?: FirmwareBody;
   /** Gives the machine a disk with the secrets, in memory and read-only, at each start. Not together with `firmware`. */

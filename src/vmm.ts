@@ -33,12 +33,14 @@ export interface MachineSpec {
    * has them in memory of its own, which ends with it.
    */
   secretsDisk?: Buffer;
+  /** A card in QEMU's user network, over which its secrets come; it has no port of the agent's then. */
+  network?: boolean;
   /** Whether the host can run commands in the guest as root through `shell.sock` (see #client/guest-shell). */
   shell: boolean;
 }
 
 /** What a machine has of its VM's secrets from its boot on. */
-export type BootSecrets = Pick<MachineSpec, "firmware" | "secretsDisk">;
+export type BootSecrets = Pick<MachineSpec, "firmware" | "secretsDisk" | "network">;
 
 /**
  * What a machine's firmware shows to root of its guest: a string of SMBIOS's type 11, or a file of QEMU's fw_cfg

@@ -189,13 +189,17 @@ export async function vmRequest(
 }
 
 async function launchOptions(said: LaunchSaid): Promise<LaunchOptions> {
-  const { memory_mib, cpus, disk, firmware, secrets_disk, ...rest } = said;
+  const { memory_mib, cpus, disk, channel, firmware, secrets_disk, ...rest } = said;
   if (firmware && secrets_disk) {
     throw new HatchwayError("invalid", "the secrets can be in the machine's firmware or on a disk, not both");
+  }
+  if (channel === "tcp" && (firmware || secrets_disk)) {
+    throw new HatchwayError("invalid", "the secrets come by tcp, or are there from the boot on, not both");
   }
   return {
     ...defined<Pick<LaunchOptions, "kernel" | "initrd" | "append">>(rest),
     ...(disk !== undefined && { disk: { path: disk, format: await diskFormat(disk) } }),
+    ...(channel === "tcp" && { channel }),
     ...(firmware && {
       firmware: {
         kind: firmware.kind,

@@ -97,6 +97,10 @@ function machineFlags(command: Command): Command {
     .option("--memory <MiB>", "its memory")
     .option("--cpus <number>", "its processors")
     .option("--append <words>", "more for the kernel's command line")
+    .option(
+      "--channel <way>",
+      "how its secrets come: virtio-serial (the default), or tcp, which gives it a network too",
+    )
     .optionsGroup("Secrets from its boot on, as they are at each start (for a guest without a live channel):")
     .option("--secrets-disk <format>", "on a read-only disk in memory: erofs, squashfs or iso (64 MiB)")
     .option("--firmware <way>", "in its firmware: fw-cfg (1 MiB), or smbios (64 KiB)")

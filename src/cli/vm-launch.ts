@@ -1,6 +1,6 @@
 // vm create, launch, start, stop, remove.
 import { resolve } from "node:path";
-import type { FirmwareBody, LaunchBody, VmBody, VmRequestBody } from "#api";
+import type { FirmwareBody, LaunchBody, LaunchChannel, VmBody, VmRequestBody } from "#api";
 import type { Wait } from "#client/client";
 import { HatchwayError } from "#error";
 import { vmNameProblem } from "#protocol/names";
@@ -24,6 +24,7 @@ export interface LaunchFlags extends GrantFlags, WaitFlags {
   memory?: string;
   cpus?: string;
   append?: string;
+  channel?: string;
   firmware?: string;
   credentials?: true;
   allowReserved?: true;
@@ -105,10 +106,16 @@ function readLaunch(flags: LaunchFlags): LaunchBody {
   if (flags.memory !== undefined) launch.memory_mib = parseMemory("--memory", flags.memory);
   if (flags.cpus !== undefined) launch.cpus = parseCount("--cpus", flags.cpus, 1);
   if (flags.append !== undefined) launch.append = flags.append;
+  if (flags.channel !== undefined) launch.channel = readChannel(flags.channel);
   const firmware = readFirmware(flags);
   if (firmware) launch.firmware = firmware;
   if (flags.secretsDisk !== undefined) launch.secrets_disk = readSecretsDisk(flags);
   return launch;
+}
+
+function readChannel(channel: string): LaunchChannel {
+  if (channel === "virtio-serial" || channel === "tcp") return channel;
+  throw new HatchwayError("invalid", `--channel "${channel}" is neither virtio-serial nor tcp`);
 }
 
 function readFirmware({ firmware, credentials, allowReserved }: LaunchFlags): FirmwareBody | undefined {

@@ -130,6 +130,7 @@ function describeMachine({ launch }: VmBody): string | undefined {
     launch.initrd === undefined ? undefined : `initrd ${launch.initrd}`,
     launch.disk === undefined ? undefined : `disk ${launch.disk}`,
     launch.append === undefined ? undefined : `append "${launch.append}"`,
+    launch.channel === "tcp" ? "secrets by TLS over QEMU's user network" : undefined,
     launch.secrets_disk && `secrets on a disk, ${launch.secrets_disk}`,
     launch.firmware && `secrets in ${launch.firmware.kind}, for ${launch.firmware.reader ?? "agent"}`,
   ];

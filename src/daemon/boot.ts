@@ -1,5 +1,5 @@
 import type { BootChannel } from "#channel";
-import { fwCfg } from "#channel/fw-cfg";
+import { fwCfg, FW_CFG_PREFIX } from "#channel/fw-cfg";
 import { smbios } from "#channel/smbios";
 import type { Caller } from "#caller";
 import type { Vault } from "#vault";
@@ -11,16 +11,25 @@ import { valueBuffer } from "#value-buffer";
 
 const CHANNELS: Record<BootChannel["kind"], BootChannel> = { "fw-cfg": fwCfg, smbios };
 
+/** Where the guest's agent looks for what it shows by TLS (agent/identity.ts). */
+const TLS_FILE = `${FW_CFG_PREFIX}hatchway.tls`;
+
 /**
- * What the VM is to have from its boot on, opened at this moment; nothing for one that has its secrets another way. `log` is
+ * What the VM is to have from its boot on, opened at this moment; nothing for one that has its secrets another way. `identify`
+ * makes what it shows by TLS, for one whose secrets come by that. `log` is
  * told what is lost. Throws as a boot channel does, and as an image.
  */
 export async function composeBoot(
   vault: Vault,
   self: Caller,
-  { id, name, launch }: Vm,
+  vm: Vm,
+  identify: (vm: Vm) => Promise<Buffer>,
   log: (line: string) => void,
 ): Promise<BootSecrets> {
+  const { id, name, launch } = vm;
+  if (launch?.channel === "tcp") {
+    return { firmware: [{ kind: "fw-cfg", name: TLS_FILE, content: await identify(vm) }], network: true };
+  }
   if (launch?.secretsDisk) {
     const secretsDisk = await imageOf(await vault.resolve(self, id), launch.secretsDisk);
     log(`vm "${name}" has its secrets on a disk, which does not bring: changes`);

@@ -11,6 +11,7 @@ import type { StatusBody } from "#api";
 import type { Caller } from "#caller";
 import { readConfig, secretsFolder, type Config } from "#daemon/config";
 import { NumberedGroups } from "#daemon/host-groups";
+import { GuestIdentities } from "#daemon/guest-identities";
 import type { ListenAddress } from "#daemon/listen";
 import { Network } from "#daemon/network";
 import { waySources } from "#daemon/places";
@@ -130,6 +131,7 @@ export class Daemon {
     const guests = new GuestServer({ vault, delivery, report: (error) => log.report(error) });
     this.#closers.push(() => guests.close());
 
+    const identities = new GuestIdentities(places.config);
     await openRuntime(mode, places.runtime);
     const machines = new HostMachines({
       vault,
@@ -138,6 +140,7 @@ export class Daemon {
       runtime: places.runtime,
       self,
       accept: (stream, identity) => guests.accept(stream, identity),
+      identify: (vm) => identities.issue(vm),
       disconnect: (vmId) => guests.disconnect(vmId),
       log,
     });
@@ -170,6 +173,7 @@ export class Daemon {
       report: (line) => log.write(line),
     });
     this.#network = network;
+    identities.served(network.guests);
     for (const { server, address } of network.listeners) {
       this.#closers.push(() => closeAdmin(server));
       log.write(`hatchway serves on ${address}`);

@@ -1,6 +1,6 @@
 // Guests that come over a network, by TLS 1.3 with a certificate of our authority. Which VM it is says the certificate
 // alone: it names the VM's id, which no VM has again. What is not of a VM that there is is ended without a word.
-import { constants } from "node:crypto";
+import { constants, type X509Certificate } from "node:crypto";
 import { createServer as createTcpServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { createServer, type Server as TlsServer, type TLSSocket } from "node:tls";
 import { listenOn, showAddress, type GuestAddress } from "#daemon/listen";
@@ -21,6 +21,9 @@ const MAX_REFUSALS = 100;
 export class GuestListener {
   /** As it is, also where any free port was asked for. */
   readonly address: string;
+  readonly port: number;
+  /** Whether who connects to 127.0.0.1 comes here. */
+  readonly reachesLoopback: boolean;
   readonly #tcp: Server;
   readonly #tls: ListenerTls;
   readonly #sockets: ReadonlySet<Socket>;
@@ -29,6 +32,8 @@ export class GuestListener {
   private constructor(tcp: Server, tls: ListenerTls, sockets: ReadonlySet<Socket>, refused: Set<string>) {
     const { address, port } = tcp.address() as AddressInfo;
     this.address = showAddress(address, port);
+    this.port = port;
+    this.reachesLoopback = ["127.0.0.1", "0.0.0.0", "::"].includes(address);
     this.#tcp = tcp;
     this.#tls = tls;
     this.#sockets = sockets;
@@ -58,6 +63,15 @@ export class GuestListener {
     });
     await listenOn(tcp, address);
     return new GuestListener(tcp, tls, sockets, refused);
+  }
+
+  /** Whether its certificate names this address. */
+  isFor(address: string): boolean {
+    return this.#tls.isFor(address);
+  }
+
+  trusts(authority: X509Certificate): boolean {
+    return this.#tls.trusts(authority);
   }
 
   /** Takes the files as they are now; ends connections of certificates that are good no more. */

@@ -1,7 +1,9 @@
 // TLS of one listener whose files may change while it serves.
+import { X509Certificate } from "node:crypto";
 import type { Server, TlsOptions, TLSSocket } from "node:tls";
 import type { TlsFiles } from "#daemon/listen";
 import { isSamePair, isSameTrust, readPair, readTrust, type ClientTrust, type ServerPair } from "#daemon/tls-files";
+import { pemBlocks } from "#keygen/revocations";
 
 /** What of new files was taken, and what not, and why. */
 export interface Reloaded {
@@ -39,6 +41,17 @@ export class ListenerTls {
     const { ca, crl } = this.#trust ?? {};
     const secureOptions = this.#secureOptions;
     return { cert, key, minVersion: "TLSv1.3", secureOptions, ...(ca && { ca }), ...(crl && { crl }) };
+  }
+
+  /** Whether what is shown now names this address. */
+  isFor(address: string): boolean {
+    return new X509Certificate(this.#pair.cert).checkIP(address) !== undefined;
+  }
+
+  /** Whether this is among the authorities of clients. */
+  trusts(authority: X509Certificate): boolean {
+    const trusted = pemBlocks(this.#trust?.ca ?? Buffer.alloc(0), "CERTIFICATE");
+    return trusted.some((der) => der.equals(authority.raw));
   }
 
   isRevoked(serial: string): boolean {

@@ -25,6 +25,8 @@ export interface MachinesParts {
   /** The daemon's own work, as the audit names it. */
   self: Caller;
   accept: (stream: Duplex, identity: GuestIdentity) => void;
+  /** What a VM shows in its next boot that comes by TLS. */
+  identify: (vm: Vm) => Promise<Buffer>;
   /** Ends what a VM's guest has open. */
   disconnect: (vmId: string) => void;
   log: { write(line: string): void; report(error: unknown): void };
@@ -223,7 +225,7 @@ export class HostMachines implements Machines {
     const serial = channels.find(({ kind }) => kind === "virtio-serial")?.path ?? join(directory, "serial.sock");
     const { vault, self, log } = this.#parts;
     return this.#processes.launch(vm, directory, { serial, console: join(directory, "console.sock") }, () =>
-      composeBoot(vault, self, vm, (line) => log.write(line)),
+      composeBoot(vault, self, vm, this.#parts.identify, (line) => log.write(line)),
     );
   }
 

@@ -19,6 +19,7 @@ import { errnoText, isErrno, privateDirectory, readPrivateFile, writeDurably } f
 import { PidFile } from "#host/pid-file";
 import { pem } from "#keygen/pem";
 import { commonName, keyIdOf, newSerial, signRevocations, SLACK } from "#keygen/x509";
+import { valueBuffer } from "#value-buffer";
 import {
   bearerProblem,
   decodeRegister,
@@ -122,7 +123,13 @@ export class Authority implements AsyncDisposable {
         hint: `make a new one of it with: hatchway pki renew ${kind}/${name}`,
       });
     }
-    return this.#issue(bearer, days);
+    return this.#write(await this.#make(bearer, days));
+  }
+
+  /** As `issue`, of a guest, and on record as well; its file is what this gives and nowhere else. The caller wipes it. */
+  async issueUnwritten(bearer: Bearer & { kind: "guest" }): Promise<Buffer> {
+    refuseBearer(bearer);
+    return this.#encode(await this.#make(bearer, undefined));
   }
 
   /** Another key and certificate in the place of those; what was there stays good until it ends. */
@@ -134,7 +141,7 @@ export class Authority implements AsyncDisposable {
     }
     const { serial: _serial, notBefore: _notBefore, notAfter: _notAfter, ...bearer } = one;
     refuseBearer(bearer);
-    return this.#issue(bearer, days);
+    return this.#write(await this.#make(bearer, days));
   }
 
   /** The authority's own certificate once more, for the same key: what it issued stays good. */
@@ -169,7 +176,7 @@ export class Authority implements AsyncDisposable {
     await this.#lock[Symbol.asyncDispose]();
   }
 
-  async #issue(bearer: Bearer, days: number | undefined): Promise<Issued> {
+  async #make(bearer: Bearer, days: number | undefined): Promise<Made> {
     const now = Date.now();
     const end = Date.parse(this.certificate.validTo);
     const wanted = now + (days ?? CERTIFICATE_DAYS) * DAY;
@@ -190,16 +197,25 @@ export class Authority implements AsyncDisposable {
     // On record before it is anywhere: what is not on record could never be revoked.
     const { certificates } = this.#register;
     await this.#keep({ ...this.#register, certificates: [...certificates, one] });
-    const path = pemFile(this.folder, one);
+    return { one, certificate: pem("CERTIFICATE", der), privateKey };
+  }
+
+  async #write(made: Made): Promise<Issued> {
+    const { one } = made;
     await privateDirectory(join(this.folder, one.kind));
-    const certificate = pem("CERTIFICATE", der);
-    if (one.kind !== "guest") await writeKey(path, privateKey, certificate);
-    else await writeKey(path, privateKey, Buffer.concat([hostLine(one), certificate]), this.#ownPem());
+    const whole = this.#encode(made);
+    try {
+      await writeDurably(pemFile(this.folder, one), whole);
+    } finally {
+      whole.fill(0);
+    }
     return one;
   }
 
-  #ownPem(): Buffer {
-    return pem("CERTIFICATE", this.certificate.raw);
+  /** Its file's bytes. */
+  #encode({ one, certificate, privateKey }: Made): Buffer {
+    if (one.kind !== "guest") return withKey([certificate], privateKey);
+    return withKey([hostLine(one), certificate], privateKey, [pem("CERTIFICATE", this.certificate.raw)]);
   }
 
   /** Writes the register, and the list that follows from it. */
@@ -273,6 +289,13 @@ function readKey(path: string, bytes: Buffer): KeyObject {
   }
 }
 
+interface Made {
+  one: Issued;
+  /** In PEM. */
+  certificate: Buffer;
+  privateKey: KeyObject;
+}
+
 /** What the guest's agent tries where nothing is said (agent/identity.ts). */
 function hostLine({ host }: Issued): Buffer {
   return Buffer.from(host === undefined ? "" : `Host: ${host}\n`);
@@ -286,20 +309,25 @@ function refuseBearer({ kind, name, vmId }: Bearer): void {
   if (idProblem !== undefined) throw new HatchwayError("invalid", `"${vmId ?? ""}" ${idProblem}`);
 }
 
-/** The key, between what stands before and behind it. */
-async function writeKey(
-  path: string,
-  key: KeyObject,
-  before: Buffer = Buffer.alloc(0),
-  behind: Buffer = Buffer.alloc(0),
-): Promise<void> {
+/** The key in PEM, between what stands before and behind it; the caller wipes it. */
+function withKey(before: readonly Buffer[], key: KeyObject, behind: readonly Buffer[] = []): Buffer {
   const pkcs8 = key.export({ format: "der", type: "pkcs8" });
   const text = pem("PRIVATE KEY", pkcs8);
-  const whole = Buffer.concat([before, text, behind]);
+  const parts = [...before, text, ...behind];
+  const whole = valueBuffer(parts.reduce((size, part) => size + part.length, 0));
+  let at = 0;
+  for (const part of parts) at += part.copy(whole, at);
+  for (const secret of [pkcs8, text]) secret.fill(0);
+  return whole;
+}
+
+/** Writes the key alone. */
+async function writeKey(path: string, key: KeyObject): Promise<void> {
+  const whole = withKey([], key);
   try {
     await writeDurably(path, whole);
   } finally {
-    for (const secret of [pkcs8, text, whole]) secret.fill(0);
+    whole.fill(0);
   }
 }
 
