@@ -322,7 +322,7 @@ export interface WiringQuery {
   channel?: WiredChannel;
   /** The version of QEMU, such as 7.2.22; that of the host's where it is absent. */
   qemu?: string;
-  /** Absolute path of what fw-cfg, smbios or disk bring; for fw-cfg and systemd a folder with the unpacked bundle. */
+  /** Absolute path of what fw-cfg, smbios, disk or tcp bring; for fw-cfg and systemd a folder with the unpacked bundle. */
   file?: string;
   guest?: "systemd" | "other";
   /** The guest's version of systemd. */

@@ -4,7 +4,7 @@ import type { WiringSaid } from "#admin/schemas";
 import type { ArgumentsBody, ChannelsBody } from "#api";
 import type { Caller } from "#caller";
 import type { BootGuest } from "#channel";
-import { BUNDLE_CREDENTIAL } from "#channel/credentials";
+import { BUNDLE_CREDENTIAL, TLS_CREDENTIAL } from "#channel/credentials";
 import { explain, tooManyFiles, type Explained } from "#channel/explain";
 import { fwCfg, FW_CFG_PREFIX } from "#channel/fw-cfg";
 import { BUNDLE_STRING, smbios } from "#channel/smbios";
@@ -85,7 +85,9 @@ async function firmwareFiles(
   file: string | undefined,
   read: () => Promise<Manifest>,
 ): Promise<{ name: string; file: string }[]> {
-  if ((channel !== "fw-cfg" && channel !== "smbios") || file === undefined) return [];
+  if (file === undefined) return [];
+  if (channel === "tcp") return [{ name: FW_CFG_PREFIX + TLS_CREDENTIAL, file }];
+  if (channel !== "fw-cfg" && channel !== "smbios") return [];
   if (channel === "smbios" && guest.reader === "systemd") {
     throw new HatchwayError("invalid", "a file for smbios brings the bundle as a whole, for the agent", {
       hint: "for systemd: --channel fw-cfg, or vm launch --firmware smbios --credentials",
@@ -114,7 +116,8 @@ export async function channelsOf(
   const qemu = await versionOf(view, wirer, query);
   const manifest = await manifestOf(vault, caller, view);
   const guest = guestOf(view, query);
-  const all = explain({ manifest, wirer, isLaunched, qemu, guest, systemd: query.systemd });
+  const { servesNetwork } = machines;
+  const all = explain({ manifest, wirer, isLaunched, servesNetwork, qemu, guest, systemd: query.systemd });
   return {
     vm: name,
     vmm: wirer.vmm,

@@ -9,6 +9,8 @@ import { valueBuffer } from "#value-buffer";
 
 /** The credential that holds a whole bundle, as its tar. */
 export const BUNDLE_CREDENTIAL = "hatchway.bundle";
+/** What a guest shows by TLS (agent/identity.ts), where its firmware brings it. */
+export const TLS_CREDENTIAL = "hatchway.tls";
 /** systemd imports at most so many bytes of credentials in all (CREDENTIALS_TOTAL_SIZE_MAX, systemd.exec(5): 1 MiB). */
 export const MAX_CREDENTIALS = 1_048_576;
 

@@ -5,7 +5,7 @@ import { MAX_STRING_BYTES, MAX_STRINGS } from "#channel/smbios";
 import { MAX_BUNDLE_SIZE, MAX_ENTRIES } from "#protocol/names";
 import type { WiredChannel } from "#wiring";
 
-export type WayName = WiredChannel | "sealed" | "af-vsock" | "tcp" | "ssh" | "share";
+export type WayName = WiredChannel | "sealed" | "af-vsock" | "ssh" | "share";
 
 export interface Way {
   name: WayName;

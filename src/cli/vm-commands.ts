@@ -68,7 +68,10 @@ function defineExplain(command: Command): Command {
 function defineArgs(command: Command): Command {
   return wiringFlags(command)
     .option("--channel <way>", `${WIRED.join(", ")} (the first of them that the VMM has)`)
-    .option("--file <path>", "what fw-cfg, smbios or disk bring; for fw-cfg and systemd a folder, the tar unpacked")
+    .option(
+      "--file <path>",
+      "what fw-cfg, smbios, disk or tcp bring; for fw-cfg and systemd a folder, the tar unpacked",
+    )
     .option("--form <name>", "of VMMs with more than one language: arguments, api, config, …")
     .description(
       "Print what a VMM that you start yourself is to be told, ready to paste, of a VM made with --external. " +

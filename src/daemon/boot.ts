@@ -1,4 +1,5 @@
 import type { BootChannel } from "#channel";
+import { TLS_CREDENTIAL } from "#channel/credentials";
 import { fwCfg, FW_CFG_PREFIX } from "#channel/fw-cfg";
 import { smbios } from "#channel/smbios";
 import type { Caller } from "#caller";
@@ -12,7 +13,7 @@ import { valueBuffer } from "#value-buffer";
 const CHANNELS: Record<BootChannel["kind"], BootChannel> = { "fw-cfg": fwCfg, smbios };
 
 /** Where the guest's agent looks for what it shows by TLS (agent/identity.ts). */
-const TLS_FILE = `${FW_CFG_PREFIX}hatchway.tls`;
+const TLS_FILE = `${FW_CFG_PREFIX}${TLS_CREDENTIAL}`;
 
 /**
  * What the VM is to have from its boot on, opened at this moment; nothing for one that has its secrets another way. `identify`

@@ -140,7 +140,7 @@ export class Daemon {
       runtime: places.runtime,
       self,
       accept: (stream, identity) => guests.accept(stream, identity),
-      identify: (vm) => identities.issue(vm),
+      identities,
       disconnect: (vmId) => guests.disconnect(vmId),
       log,
     });

@@ -25,6 +25,11 @@ export class GuestIdentities {
     this.#listeners = listeners;
   }
 
+  /** Whether anything listens for guests. */
+  get areServed(): boolean {
+    return this.#listeners.length > 0;
+  }
+
   /** The file for a guest of QEMU's user network (agent/identity.ts); the caller wipes it. Throws HatchwayError. */
   async issue({ id, name }: Pick<Vm, "id" | "name">): Promise<Buffer> {
     return this.#oneByOne.run("", async () => {

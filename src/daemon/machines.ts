@@ -13,6 +13,7 @@ import { isSynced, type Convergence, type Vm } from "#vm";
 import type { Machine } from "#vmm";
 import { Endpoint } from "#daemon/endpoint";
 import { composeBoot } from "#daemon/boot";
+import type { GuestIdentities } from "#daemon/guest-identities";
 import { ForeignBoots } from "#daemon/foreign-boots";
 import { Processes } from "#daemon/processes";
 
@@ -25,8 +26,8 @@ export interface MachinesParts {
   /** The daemon's own work, as the audit names it. */
   self: Caller;
   accept: (stream: Duplex, identity: GuestIdentity) => void;
-  /** What a VM shows in its next boot that comes by TLS. */
-  identify: (vm: Vm) => Promise<Buffer>;
+  /** For VMs that come by TLS. */
+  identities: GuestIdentities;
   /** Ends what a VM's guest has open. */
   disconnect: (vmId: string) => void;
   log: { write(line: string): void; report(error: unknown): void };
@@ -166,6 +167,10 @@ export class HostMachines implements Machines {
     return this.#endpoint(vm).console.follow(lines, signal);
   }
 
+  get servesNetwork(): boolean {
+    return this.#parts.identities.areServed;
+  }
+
   /**
    * Serves the stream of a guest that has come over a network with a certificate of this VM: its key is root's alone in
    * the guest. False for a VM that there is not.
@@ -225,7 +230,13 @@ export class HostMachines implements Machines {
     const serial = channels.find(({ kind }) => kind === "virtio-serial")?.path ?? join(directory, "serial.sock");
     const { vault, self, log } = this.#parts;
     return this.#processes.launch(vm, directory, { serial, console: join(directory, "console.sock") }, () =>
-      composeBoot(vault, self, vm, this.#parts.identify, (line) => log.write(line)),
+      composeBoot(
+        vault,
+        self,
+        vm,
+        (one) => this.#parts.identities.issue(one),
+        (line) => log.write(line),
+      ),
     );
   }
 

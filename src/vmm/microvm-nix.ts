@@ -3,7 +3,17 @@
 import type { Form, Wirer, WiringRequest } from "#wiring";
 import { FREE_SLOTS } from "./firmware.ts";
 import { qemuOptions } from "./qemu-wiring.ts";
-import { checkWired, DISK_SERIAL, fileNotes, fileOf, GUEST_CID, NOT_RUN, onlyBy, socketNotes } from "./wiring.ts";
+import {
+  certificateNotes,
+  checkWired,
+  DISK_SERIAL,
+  fileNotes,
+  fileOf,
+  GUEST_CID,
+  NOT_RUN,
+  onlyBy,
+  socketNotes,
+} from "./wiring.ts";
 
 /** fw_cfg's names have it before what `microvm.credentialFiles` calls a credential. */
 const CREDENTIAL = /^.*\//;
@@ -12,7 +22,7 @@ export const microvmNix: Wirer = {
   vmm: "microvm.nix",
   proof: NOT_RUN,
   maxFirmwareFiles: FREE_SLOTS,
-  refusal: onlyBy("microvm.nix", ["virtio-serial", "vsock", "fw-cfg", "disk"], {
+  refusal: onlyBy("microvm.nix", ["virtio-serial", "vsock", "fw-cfg", "disk", "tcp"], {
     smbios: "microvm.cloud-hypervisor.platformOEMStrings takes values, which land in the world-readable Nix store",
   }),
 
@@ -20,9 +30,11 @@ export const microvmNix: Wirer = {
     checkWired(this, request);
     if (request.channel === "virtio-serial") return wireSerial(request);
     if (request.channel === "vsock") return wireVsock(request.sockets.vsock);
-    return request.channel === "fw-cfg" ? wireFwCfg(request) : wireDisk(fileOf(request));
+    return request.channel === "disk" ? wireDisk(fileOf(request)) : wireFwCfg(request);
   },
 };
+
+const NETWORK = "the guest needs a network that leads to the host: microvm.interfaces";
 
 function wireSerial(request: WiringRequest): { forms: Form[]; notes: string[] } {
   const words = qemuOptions(request).map((option) => `    ${option.map(nixString).join(" ")}`);
@@ -71,7 +83,10 @@ function wireFwCfg({ firmware, ...request }: WiringRequest): { forms: Form[]; no
     forms: [
       nixForm("with QEMU", ["microvm = {", '  hypervisor = "qemu";', "  credentialFiles = {", ...lines, "  };", "};"]),
     ],
-    notes: ["in quotes: a path without them would be copied into the world-readable Nix store", ...fileNotes(file)],
+    notes: [
+      "in quotes: a path without them would be copied into the world-readable Nix store",
+      ...(request.channel === "tcp" ? certificateNotes(file, NETWORK) : fileNotes(file)),
+    ],
   };
 }
 

@@ -7,7 +7,7 @@ import { checkWired, onlyBy, shellWord } from "./wiring.ts";
 
 const VARIABLE = "SYSTEMD_VMSPAWN_QEMU_EXTRA";
 
-const refusal = onlyBy("vmspawn", ["virtio-serial", "fw-cfg", "smbios", "disk"], {
+const refusal = onlyBy("vmspawn", ["virtio-serial", "fw-cfg", "smbios", "disk", "tcp"], {
   vsock: "its --vsock= is the host kernel's, on which this version does not listen",
 });
 

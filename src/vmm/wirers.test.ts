@@ -84,9 +84,12 @@ test("what Cloud Hypervisor is told is in its published field list", ({ expect }
 });
 
 test("what microvm.nix is told is in its published options", ({ expect }) => {
-  for (const channel of ["virtio-serial", "vsock", "fw-cfg", "disk"] as const) {
+  for (const channel of ["virtio-serial", "vsock", "fw-cfg", "disk", "tcp"] as const) {
     for (const { text } of WIRERS["microvm.nix"].wire(request(channel)).forms) {
-      const inner = channel === "fw-cfg" ? text.replaceAll(/credentialFiles = \{[^}]*\}/g, "credentialFiles = ") : text;
+      const inner =
+        channel === "fw-cfg" || channel === "tcp"
+          ? text.replaceAll(/credentialFiles = \{[^}]*\}/g, "credentialFiles = ")
+          : text;
       const { options, volume } = nixNames(inner);
       expect(options.length).toBeGreaterThan(0);
       for (const name of options) expect(microvmOptions).toContain(name);
@@ -122,4 +125,5 @@ test("each VMM wires what it does not refuse, and refuses the rest with a way ou
 
 test("what brings a file says how to make one, where none is named", ({ expect }) => {
   expect(() => WIRERS.libvirt.wire(request("disk", { file: undefined }))).toThrow("disk needs the file");
+  expect(() => WIRERS.qemu.wire(request("tcp", { file: undefined }))).toThrow("tcp needs the file");
 });

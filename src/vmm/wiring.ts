@@ -1,6 +1,7 @@
 // What the wirers have in common: their refusals, their paths, and the words of a shell.
 import { HatchwayError } from "#error";
 import type { Unfit, VmmName, WiredChannel, Wirer, WiringRequest } from "#wiring";
+import { USER_NETWORK } from "./network.ts";
 
 /**
  * How a guest calls itself on a hybrid vsock. Each has the host to itself, by a socket of its own, so all may have the
@@ -22,10 +23,14 @@ export function checkWired(wirer: Wirer, { channel, qemu }: WiringRequest): void
 /** The file of a channel that needs one. Throws HatchwayError "invalid". */
 export function fileOf({ channel, file }: WiringRequest): string {
   if (file !== undefined) return file;
-  const image = channel === "disk" ? "--format erofs" : "--format tar";
   throw new HatchwayError("invalid", `${channel} needs the file that it is to bring`, {
-    hint: `make one with: hatchway image build NAME ${image} --out FILE, and name it by --file`,
+    hint: `make one with: ${makingOf(channel)}, and name it by --file`,
   });
+}
+
+function makingOf(channel: WiredChannel): string {
+  if (channel === "tcp") return `hatchway pki guest NAME --host ${USER_NETWORK.host}:5107`;
+  return `hatchway image build NAME --format ${channel === "disk" ? "erofs" : "tar"} --out FILE`;
 }
 
 /** A refusal for all channels of a VMM but some. */
@@ -61,5 +66,14 @@ export function fileNotes(file: string): string[] {
   return [
     `"${file}" has to be there when the VMM starts, readable for it alone, and on a tmpfs; it can go once the guest runs`,
     "a change of a secret reaches the guest at its next start",
+  ];
+}
+
+/** Notes that hold for whoever brings a guest's certificate. */
+export function certificateNotes(file: string, network: string): string[] {
+  return [
+    `"${file}" is what hatchway pki guest has written; whoever reads it is that VM, so let the VMM alone read it, when it starts`,
+    network,
+    "the daemon has to serve guests where the file's first line says: guest-listen in config.yaml",
   ];
 }

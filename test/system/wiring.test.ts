@@ -32,6 +32,7 @@ describe("libvirt", () => {
       ["virtio-serial"],
       ["fw-cfg", "--file", "/dev/shm/a&b'c.tar"],
       ["disk", "--file", "/dev/shm/d.erofs"],
+      ["tcp", "--file", "/etc/hatchway/pki/guest/web.pem"],
     ];
     for (const [channel = "", ...more] of cases) {
       const xml = await session.ok(["vm", "args", "web", "--vmm", "libvirt", "--channel", channel, ...more]);
@@ -40,7 +41,9 @@ describe("libvirt", () => {
       const virsh = ["-c", "test:///default", `define --validate ${path}; dumpxml web`];
       const said = execFileSync("virsh", virsh, { env: session.env, encoding: "utf8" });
       expect(said).toContain("Domain 'web' defined");
-      expect(said).toContain({ "virtio-serial": "org.hatchway.0", "fw-cfg": "a&amp;b", disk: "HATCHWAY" }[channel]);
+      expect(said).toContain(
+        { "virtio-serial": "org.hatchway.0", "fw-cfg": "a&amp;b", disk: "HATCHWAY", tcp: "hatchway.tls" }[channel],
+      );
     }
   });
 

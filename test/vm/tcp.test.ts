@@ -1,24 +1,13 @@
 // vm launch --channel tcp, as a user types it: a guest that has nothing but a network to its host, and a certificate.
 import { createHash, randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, it } from "vitest";
-import { Session } from "#test/kit/session";
+import { Session, withGuests } from "#test/kit/session";
 
 const ROOT = "/run/hatchway/secrets";
 const FILE = "/sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentials/hatchway.tls/raw";
 const binary = randomBytes(200_000);
-
-/** What a daemon for such guests needs, by the commands of docs/channels.md. */
-async function withGuests(...names: string[]): Promise<Session> {
-  const session = new Session();
-  await session.ok(["pki", "init", "--session"]);
-  await session.ok(["pki", "server", "guests", "--session", ...names.flatMap((name) => ["--name", name])]);
-  mkdirSync(join(session.folder, "c/hatchway"), { recursive: true });
-  writeFileSync(join(session.folder, "c/hatchway/config.yaml"), 'guest-listen: ["127.0.0.1:0"]\n', { mode: 0o600 });
-  await session.serve();
-  return session;
-}
 
 describe("a VM that comes by TLS", () => {
   let session: Session;
