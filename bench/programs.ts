@@ -24,10 +24,11 @@ function isExecutable(path: string): boolean {
 export const NOT_INSTALLED = "not installed: see bench/setup";
 
 /** Compiles bench/native/NAME.c into `folder`. */
-export function compile(name: string, folder: string): string {
+export function compile(name: string, folder: string, flags: readonly string[] = []): string {
   const source = join(import.meta.dirname, "native", `${name}.c`);
   const out = join(folder, name);
-  const { status, stderr, error } = spawnSync("gcc", ["-O2", "-D_GNU_SOURCE", "-o", out, source], { encoding: "utf8" });
+  const argv = ["-O2", "-D_GNU_SOURCE", ...flags, "-o", out, source];
+  const { status, stderr, error } = spawnSync("gcc", argv, { encoding: "utf8" });
   if (error) throw new Error("gcc is missing: see bench/setup", { cause: error });
   if (status !== 0) throw new Error(`gcc ended with ${status}: ${stderr}`);
   return out;

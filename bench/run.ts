@@ -9,16 +9,18 @@ import { cpus, release } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { compete, type Missing, type Part, type Result } from "./measure.ts";
+import { agent } from "./parts/agent.ts";
 import { command } from "./parts/command.ts";
 import { create } from "./parts/create.ts";
 import { guest } from "./parts/guest.ts";
 import { list } from "./parts/list.ts";
+import { neighbour } from "./parts/neighbour.ts";
 import { read } from "./parts/read.ts";
 import { start } from "./parts/start.ts";
 import { stall } from "./parts/stall.ts";
 import { showResults } from "./table.ts";
 
-const PARTS: readonly Part[] = [create, guest, read, list, start, stall, command];
+const PARTS: readonly Part[] = [create, guest, read, list, start, stall, neighbour, agent, command];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -2,14 +2,16 @@
 // alone: it names the VM's id, which no VM has again. What is not of a VM that there is is ended without a word.
 import { constants, type X509Certificate } from "node:crypto";
 import { createServer as createTcpServer, type AddressInfo, type Server, type Socket } from "node:net";
-import { createServer, type Server as TlsServer, type TLSSocket } from "node:tls";
+import type { Duplex } from "node:stream";
+import { createServer, type Server as TlsServer } from "node:tls";
 import { listenOn, showAddress, type GuestAddress } from "#daemon/listen";
 import { ListenerTls, type Reloaded } from "#daemon/listener-tls";
+import { GuestStream } from "#daemon/guest-stream";
 import { Strangers } from "#daemon/strangers";
 import { vmIdOf } from "#pki/profile";
 
 /** Serves a stream of the VM with this id; false where there is none. */
-export type Admit = (vmId: string, stream: TLSSocket) => boolean;
+export type Admit = (vmId: string, stream: Duplex) => boolean;
 
 /** Milliseconds; an emulated guest takes half a second. */
 const HANDSHAKE_TIMEOUT = 10_000;
@@ -104,7 +106,7 @@ function secureServer(
     const vmId = vmIdOf(certificate);
     const bearer = `the certificate ${certificate.serialNumber}`;
     if (vmId === undefined) return refuse(socket, `${bearer} names no vm`);
-    if (!admit(vmId, socket)) return refuse(socket, `${bearer} is of vm ${vmId}, which there is not`);
+    if (!admit(vmId, new GuestStream(socket))) return refuse(socket, `${bearer} is of vm ${vmId}, which there is not`);
   });
   server.on("tlsClientError", ({ message }, socket) => refuse(socket, printable(message)));
   return server;

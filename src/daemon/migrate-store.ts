@@ -8,6 +8,7 @@ import { DirectoryStore } from "#directory/store";
 import { HatchwayError } from "#error";
 import { ownUid } from "#host/files";
 import { hideMemory } from "#host/libc";
+import type { Mirror } from "#mirror";
 import type { Places } from "#places";
 import type { Store } from "#store";
 import { openSqliteStore } from "#store/sqlite";
@@ -42,27 +43,45 @@ export async function migrateStore(
   // What is wrong with single files is in the answer.
   const store = new DirectoryStore(folder, { write: () => undefined, report: () => undefined });
   const isExport = to.kind === "directory";
-  const vault = await openStopped(place, places, isExport ? undefined : store, askPassphrase);
+  const disk: { failed?: HatchwayError } = {};
+  const vault = await openStopped(place, places, {
+    ...(!isExport && { mirror: store.mirror }),
+    ...(askPassphrase && { askPassphrase }),
+    onFatal: (error) => (disk.failed ??= error),
+  });
+  let migrated: Migration;
   try {
     const purpose = `store migrate to ${isExport ? `directory:${folder}` : "sqlite"}`;
     const caller: Caller = { kind: "embedded", uid: ownUid(), purpose };
-    const done = isExport
+    migrated = isExport
       ? await toDirectory(vault, caller, store)
       : await fromDirectory(vault, caller, store, removeFiles);
-    const advice = adviceOf(config, places, to.kind, folder);
-    return { ...done, ...(advice !== undefined && { config: advice }) };
   } finally {
     await vault.close();
   }
+  if (disk.failed) {
+    throw new HatchwayError("unavailable", `the migration may not be on the disk: ${disk.failed.message}`, {
+      hint: "mend the disk, and run this again",
+      cause: disk.failed,
+    });
+  }
+  const advice = adviceOf(config, places, to.kind, folder);
+  return { ...migrated, ...(advice !== undefined && { config: advice }) };
+}
+
+interface Opening {
+  /** Of directory to sqlite. */
+  mirror?: Mirror;
+  askPassphrase?: MigrationOptions["askPassphrase"];
+  onFatal: (error: HatchwayError) => void;
 }
 
 async function openStopped(
   { mode }: StatePlace,
   places: Places,
-  store: DirectoryStore | undefined,
-  askPassphrase: MigrationOptions["askPassphrase"],
+  { mirror, askPassphrase, onFatal }: Opening,
 ): Promise<Vault> {
-  const sealed = await openSealed(join(places.state, "store.db"));
+  const sealed = await openSealed(join(places.state, "store.db"), onFatal);
   const files = {
     ...waySources(places),
     ...(askPassphrase && { askPassphrase }),
@@ -71,16 +90,16 @@ async function openStopped(
   };
   const policy: Policy = mode === "system" ? { mode } : { mode, uid: ownUid() };
   try {
-    return await openVault(sealed, files, policy, store && { mirror: store.mirror });
+    return await openVault(sealed, files, policy, { onFatal, ...(mirror && { mirror }) });
   } catch (error) {
     await sealed.close();
     throw error;
   }
 }
 
-async function openSealed(path: string): Promise<Store> {
+async function openSealed(path: string, onFatal: Opening["onFatal"]): Promise<Store> {
   try {
-    return await openSqliteStore(path, { create: false });
+    return await openSqliteStore(path, { create: false, onFatal });
   } catch (cause) {
     if (!(cause instanceof HatchwayError) || cause.code !== "locked") throw cause;
     throw new HatchwayError("locked", cause.message, { hint: "stop the daemon first: hatchway stop", cause });

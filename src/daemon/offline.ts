@@ -12,7 +12,7 @@ import { newWay, type Way, type WayParts } from "#keys";
 import { verifyTrail } from "#vault/audit-chain";
 import { segmentsOf } from "#vault/audit-files";
 import { ageOpen } from "#vault/age";
-import { decodeKeyBackup } from "#vault/key-backup";
+import { decodeKeyBackup, wipeKeys } from "#vault/key-backup";
 import { checkWayName, createKeyring, openKeyring, restoreKeyring } from "#vault/keyring";
 import type { TrailSummary } from "#trail";
 
@@ -71,7 +71,7 @@ export async function restoreKeys(
     for (const file of [path, sources.keyFile]) await privateDirectory(dirname(file));
     return { keyring: path, way: await restoreKeyring(path, keys, sources, newWay(parts, secret), name) };
   } finally {
-    for (const { bytes } of [keys.root, ...keys.terms.map(({ key }) => key)]) bytes.fill(0);
+    wipeKeys(keys);
   }
 }
 

@@ -42,9 +42,11 @@ export function encodeKeyBackup({ storeId, root, current, terms }: KeyBackup): B
   return text;
 }
 
-/** Throws "corrupt" for what is no backup of keys, "unsupported" for one of another version. The caller wipes the keys. */
+/**
+ * Takes what `encodeKeyBackup` writes, and nothing else. Throws "corrupt" for what is no backup of keys, "unsupported" for
+ * one of another version. The caller wipes the keys.
+ */
 export function decodeKeyBackup(text: Buffer): KeyBackup {
-  const lines = splitAt(text, 0x0a).map((line) => splitAt(line, 0x20));
   const title = text.subarray(0, TITLE.length).toString("latin1");
   if (title !== TITLE) {
     const isLater = title.startsWith(TITLE.slice(0, -1));
@@ -53,25 +55,58 @@ export function decodeKeyBackup(text: Buffer): KeyBackup {
       "this is not a backup of keys that this version reads",
     );
   }
-  const [store, ...otherStores] = lines.filter(isLine("store", 2));
-  const [root, ...otherRoots] = lines.filter(isLine("root", 2));
-  const [current] = lines.filter(isLine("current", 2)).map(([, number]) => Number(number?.toString("latin1")));
-  if (!store || !root || otherStores.length + otherRoots.length > 0) {
-    throw new HatchwayError("corrupt", "the backup of keys lacks a line, or has it twice");
-  }
-  const terms = lines.filter(isLine("term", 4)).map(([, term, key, created]) => ({
-    term: Number(term?.toString("latin1")),
-    key: new Key(bytesOf(key, KEY_SIZE)),
-    created: created?.toString("latin1") ?? "",
-  }));
-  if (current === undefined || !terms.some(({ term }) => term === current)) {
-    throw new HatchwayError("corrupt", "the backup of keys lacks the current term");
-  }
-  return { storeId: bytesOf(store[1], 16), root: new Key(bytesOf(root[1], KEY_SIZE)), current, terms };
+  const backup = take(splitAt(text, 0x0a).map((line) => splitAt(line, 0x20)));
+  const again = encodeKeyBackup(backup);
+  const isSame = again.equals(text);
+  again.fill(0);
+  if (isSame) return backup;
+  wipeKeys(backup);
+  throw new HatchwayError("corrupt", "the backup of keys has lines that do not belong there");
 }
 
-function isLine(word: string, parts: number): (line: readonly Buffer[]) => boolean {
-  return (line) => line.length === parts && line[0]?.toString("latin1") === word;
+/** Of a backup that was decoded. */
+export function wipeKeys({ root, terms }: KeyBackup): void {
+  for (const { bytes } of [root, ...terms.map(({ key }) => key)]) bytes.fill(0);
+}
+
+function take(lines: readonly (readonly Buffer[])[]): KeyBackup {
+  const [store, root, current, ...terms] = lines.slice(1, -1);
+  const [storeId, rootKey] = [bytesOf(wordOf(store, "store", 2), 16), bytesOf(wordOf(root, "root", 2), KEY_SIZE)];
+  const backup: KeyBackup = {
+    storeId,
+    root: new Key(rootKey),
+    current: numberOf(wordOf(current, "current", 2)),
+    terms: [],
+  };
+  try {
+    for (const line of terms) {
+      const term = numberOf(wordOf(line, "term", 4));
+      if (term <= (backup.terms.at(-1)?.term ?? 0)) throw corrupt("has its terms out of order");
+      const [, , key, created] = line;
+      backup.terms.push({ term, key: new Key(bytesOf(key, KEY_SIZE)), created: created?.toString("latin1") ?? "" });
+    }
+    if (!backup.terms.some(({ term }) => term === backup.current)) throw corrupt("lacks the current term");
+    return backup;
+  } catch (error) {
+    wipeKeys(backup);
+    throw error;
+  }
+}
+
+/** What follows the word that a line begins with. */
+function wordOf(line: readonly Buffer[] | undefined, word: string, parts: number): Buffer | undefined {
+  if (line?.length === parts && line[0]?.toString("latin1") === word) return line[1];
+  throw corrupt(`lacks the line "${word}" where it belongs`);
+}
+
+function numberOf(digits: Buffer | undefined): number {
+  const text = digits?.toString("latin1") ?? "";
+  if (!/^[1-9][0-9]{0,8}$/.test(text)) throw corrupt("has a term that is no number");
+  return Number(text);
+}
+
+function corrupt(what: string): HatchwayError {
+  return new HatchwayError("corrupt", `the backup of keys ${what}`);
 }
 
 /** Views of what is between the separators. */
@@ -95,11 +130,11 @@ function hexOf(bytes: Buffer): Buffer {
 }
 
 function bytesOf(hex: Buffer | undefined, size: number): Buffer {
-  if (hex?.length !== 2 * size) throw new HatchwayError("corrupt", "the backup of keys has a line of another length");
+  if (hex?.length !== 2 * size) throw corrupt("has a line of another length");
   const bytes = valueBuffer(size);
   for (let at = 0; at < size; at++) {
     const [high, low] = [HEX.indexOf(hex[2 * at] ?? 0), HEX.indexOf(hex[2 * at + 1] ?? 0)];
-    if (high < 0 || low < 0) throw new HatchwayError("corrupt", "the backup of keys has a line that is not hex");
+    if (high < 0 || low < 0) throw corrupt("has a line that is not hex");
     bytes[at] = 16 * high + low;
   }
   return bytes;

@@ -1,5 +1,8 @@
 // Runs a parser over mutated inputs, for as long as it is told: by default a number of them that takes no time, with
 // FUZZ_SECONDS=600 ten minutes each.
+import { isDeepStrictEqual } from "node:util";
+import { describe, test } from "vitest";
+import { AgentError } from "#agent/error";
 import { HatchwayError } from "#error";
 import { ProtocolError } from "#protocol/error";
 import { mutated } from "#test/kit/mutate";
@@ -47,6 +50,25 @@ export async function fuzz({ name, seeds, words = [], inputs = 1_000, read }: Ta
   return at - FIRST;
 }
 
+/** A test for each parser. */
+export function fuzzAll(targets: readonly Target[]): void {
+  describe.for(targets.map((target) => [target.name, target] as const))("%s", ([, target]) => {
+    test(
+      "that is nearly right is refused in order, or read as others read it",
+      { timeout: FUZZ_TIMEOUT },
+      async ({ expect }) => {
+        expect(await fuzz(target)).toBeGreaterThan(0);
+      },
+    );
+  });
+}
+
+/** For what was taken: throws where it was read as something else. */
+export function same(what: string, ours: unknown, theirs: unknown): void {
+  if (!isDeepStrictEqual(ours, theirs)) throw new Error(`${what} is read differently`);
+}
+
 function isRefusal(thrown: unknown): boolean {
+  if (thrown instanceof AgentError) return true;
   return thrown instanceof ProtocolError || (thrown instanceof HatchwayError && thrown.code !== "internal");
 }

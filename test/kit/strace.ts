@@ -24,17 +24,13 @@ export async function injection(pid: number, what: string): Promise<Injection> {
   const [calls = ""] = what.split(":");
   const args = ["-f", "-q", "-y", "-e", `trace=${calls}`, "-e", `inject=${what}`, "-p", `${pid}`];
   const strace = spawn("strace", args, { stdio: ["ignore", "ignore", "pipe"] });
-  await once(strace, "spawn").catch((error: unknown) => {
-    throw new Error("this test needs strace: apt-get install strace", { cause: error });
-  });
   const ended = once(strace, "close");
-  let said = "";
-  strace.stderr.on("data", (text: Buffer) => {
-    said += text.toString();
-  });
-  await attached(pid, strace, () => said);
+  const said = await attachStrace(pid, strace);
   return {
-    hits: () => said.split("\n").filter((line) => /\(INJECTED\)|\+\+\+ killed by SIGKILL/.test(line)),
+    hits: () =>
+      said()
+        .split("\n")
+        .filter((line) => /\(INJECTED\)|\+\+\+ killed by SIGKILL/.test(line)),
     release: async () => {
       strace.kill("SIGINT");
       // One whose process was killed under it may wait for that for ever.
@@ -43,6 +39,19 @@ export async function injection(pid: number, what: string): Promise<Injection> {
       clearTimeout(late);
     },
   };
+}
+
+/** Resolves once a strace that was just spawned has all threads of `pid`, with what it says on stderr so far. */
+export async function attachStrace(pid: number, strace: ChildProcess): Promise<() => string> {
+  await once(strace, "spawn").catch((error: unknown) => {
+    throw new Error("this test needs strace: apt-get install strace", { cause: error });
+  });
+  let said = "";
+  strace.stderr?.on("data", (text: Buffer) => {
+    said += text.toString();
+  });
+  await attached(pid, strace, () => said);
+  return () => said;
 }
 
 /** Every thread's status(5) names its tracer. */

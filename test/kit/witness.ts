@@ -4,6 +4,7 @@ import { randomInt } from "node:crypto";
 import { open, stat } from "node:fs/promises";
 import { isErrno } from "#host/files";
 import { call, type Reply } from "#test/kit/http";
+import { makeReader, takeBackup, type BackupReader, type TakenBackup } from "#test/kit/taken-backup";
 import { auditLines } from "#test/kit/vault";
 
 /** The states that each thing may be in, by its key; undefined: it is not there. */
@@ -43,15 +44,19 @@ export class Witness {
   #from = 0;
   #count = 0;
   #control = "";
+  /** How many backups came whole. */
+  backups = 0;
+  readonly #reader: BackupReader;
 
-  private constructor(socket: string, trail: string) {
+  private constructor(socket: string, trail: string, reader: BackupReader) {
     this.#socket = socket;
     this.#trail = trail;
+    this.#reader = reader;
   }
 
   /** Makes the VM whose bundle shows what there is, and the one that secrets are attached to. */
   static async of(socket: string, trail: string): Promise<Witness> {
-    const witness = new Witness(socket, trail);
+    const witness = new Witness(socket, trail, await makeReader());
     const made = await witness.#must("POST", "/vms", '{"name":"reader"}');
     await witness.#must("POST", "/vms", '{"name":"web"}');
     await witness.#must("PUT", "/secrets/none/value", "none");
@@ -114,6 +119,28 @@ export class Witness {
     const bundle = await attempt(() => call(this.#control, "GET", "/bundle"));
     if (bundle?.status !== 200) return;
     for (const token of tokensIn(bundle.text)) this.#answer("secret.disclose", nameOf(token));
+  }
+
+  /** Takes a backup of everything; what is wrong with one that is whole. */
+  async backUp(): Promise<string[]> {
+    const taken = await takeBackup(this.#socket, this.#reader);
+    if (!taken) return [];
+    this.#answer("backup.make", undefined);
+    for (const { name } of taken.values) this.#answer("backup.make", name);
+    if (!taken.isWhole) return [];
+    this.backups++;
+    return this.#compareBackup(taken);
+  }
+
+  #compareBackup({ values }: TakenBackup): string[] {
+    // Newest first.
+    const newest = new Map(values.toReversed().map(({ name, text }) => [name, tokenOf(text)]));
+    newest.delete("none");
+    return this.#all("secret ", [...newest.keys()]).flatMap((name) => {
+      const states = this.#possible.of(`secret ${name}`);
+      const state = newest.get(name);
+      return states.has(state) ? [] : [`the backup has ${state} of ${name}, and should ${[...states].join(" or ")}`];
+    });
   }
 
   /** From here on answers are compared with the trail. */

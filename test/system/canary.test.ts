@@ -7,6 +7,7 @@ import { request, type RequestOptions } from "node:http";
 import { join } from "node:path";
 import { onTestFinished, test } from "vitest";
 import { parseAddress } from "#daemon/listen";
+import { formsOf } from "#test/kit/canary";
 import { KEY } from "#test/kit/channel-conformance";
 import { DaemonProcess, endOf } from "#test/kit/daemon-process";
 import { GuestConnection } from "#test/kit/guest-connection";
@@ -51,12 +52,6 @@ function filesBelow(folder: string): string[] {
   return readdirSync(folder, { recursive: true, encoding: "utf8" })
     .map((path) => join(folder, path))
     .filter((path) => statSync(path).isFile());
-}
-
-/** The forms in which a value might have been kept: itself, base64 at each alignment, hex. */
-function forms(value: Buffer): Buffer[] {
-  const inner = [0, 1, 2].map((skip) => value.subarray(skip, skip + 3 * Math.floor((value.length - skip) / 3)));
-  return [value, ...inner.map((part) => Buffer.from(part.toString("base64"))), Buffer.from(value.toString("hex"))];
 }
 
 async function served(): Promise<{
@@ -131,7 +126,7 @@ test("a value is in no file, log, error, argv or environment of the host", async
   outputs.push(stdout, stderr, said());
   expect(readFileSync(join(root, "secrets/db")).equals(value)).toBe(true);
   expect(readFileSync(join(root, "secrets/in_base64"), "latin1")).toBe(data);
-  const searched = [...forms(value), ...forms(readFileSync(join(root, "secrets/generated")))];
+  const searched = [...formsOf(value), ...formsOf(readFileSync(join(root, "secrets/generated")))];
 
   for (const live of [true, false]) {
     if (!live) await stop();

@@ -4,30 +4,12 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { beforeAll, describe, onTestFinished, test } from "vitest";
 import { DaemonProcess, type Serving } from "#test/kit/daemon-process";
-import { shuffled } from "#test/kit/seeded";
+import { faultSweep } from "#test/kit/fault-cases";
 import { bundle } from "#test/kit/session-daemon";
 import { injection, type Injection } from "#test/kit/strace";
 import { Witness } from "#test/kit/witness";
 
-/** How many occurrences of each call are tried, with each fault; without it, a sample of all that. */
-const SWEEP = process.env["HATCHWAY_FAULT_SWEEP"];
-const OCCURRENCES = Number(SWEEP ?? 8);
-const SAMPLE = 14;
-
-const CALLS = ["openat", "write", "pwrite64", "fdatasync", "fsync", "rename", "unlink"];
-const FAULTS = ["error=EIO", "error=ENOSPC", "signal=SIGKILL"];
-
-interface Case {
-  call: string;
-  fault: string;
-  occurrence: number;
-}
-
-const every: Case[] = CALLS.flatMap((call) =>
-  FAULTS.flatMap((fault) => Array.from({ length: OCCURRENCES }, (_, at) => ({ call, fault, occurrence: at + 1 }))),
-);
-// A call that no operation makes as often is not tried more often: the sweep goes on with the next.
-const cases = SWEEP === undefined ? shuffled(every, "faults").slice(0, SAMPLE) : every;
+const sweep = faultSweep(14, "faults");
 
 /** One daemon after another over the same state, each with a fault of its own. */
 class Trial {
@@ -58,8 +40,8 @@ class Trial {
   }
 }
 
-/** Each kind of change, some of them on the same secret. */
-async function change(witness: Witness, round: number): Promise<void> {
+/** Each kind of change, some of them on the same secret. What is wrong with the backup between them. */
+async function change(witness: Witness, round: number): Promise<string[]> {
   const name = `s${round % 5}`;
   await witness.put(name);
   await witness.attach(name);
@@ -71,9 +53,11 @@ async function change(witness: Witness, round: number): Promise<void> {
   await witness.detach(name);
   await witness.remove(name);
   await witness.rewrap();
+  const wrong = await witness.backUp();
   await witness.attach("kept");
   await witness.patch("kept");
   await witness.put(name);
+  return wrong;
 }
 
 /** A failed sync of the store or of the trail. The keyring is written as a new file each time, so it may be tried again. */
@@ -84,37 +68,35 @@ function isFatal(hit: string): boolean {
 beforeAll(bundle);
 
 describe("a daemon", () => {
-  const label = SWEEP === undefined ? "a sample" : "all";
   test(
-    `keeps what it answered whichever system call fails or is its last (${label} of ${every.length})`,
-    { timeout: 30_000 + cases.length * 15_000 },
+    `keeps what it answered whichever system call fails or is its last (${sweep.label})`,
+    { timeout: 30_000 + sweep.cases.length * 15_000 },
     async ({ expect }) => {
       const trial = new Trial();
       onTestFinished(() => trial.made[Symbol.asyncDispose]());
-      const spent = new Set<string>();
       let hits = 0;
-      for (const [round, { call, fault, occurrence }] of cases.entries()) {
-        if (spent.has(`${call} ${fault}`)) continue;
-        const what = `${call}:${fault}:when=${occurrence}`;
+      for (const [round, one] of sweep.cases.entries()) {
+        if (sweep.isSpent(one)) continue;
+        const { what } = one;
         const witness = await trial.start();
         expect(await witness.compare(), `before ${what}`).toEqual([]);
         await witness.begin();
         const injected: Injection = await injection(trial.daemon?.pid ?? 0, what);
-        await change(witness, round);
+        const wrong = await change(witness, round);
         const hit = injected.hits();
         if (hit.length > 0) hits++;
-        else if (SWEEP !== undefined) spent.add(`${call} ${fault}`);
+        sweep.tried(one, hit.length);
         if (hit.some(isFatal)) await trial.exit();
         await injected.release();
         await trial.kill();
-        expect(await witness.unaudited(), what).toEqual([]);
-        if (SWEEP !== undefined && occurrence % 10 === 0) console.log(`${what}: ${hit.length} hits`);
+        expect([...wrong, ...(await witness.unaudited())], what).toEqual([]);
       }
       const last = await trial.start();
       expect(await last.compare(), "after the last").toEqual([]);
       await trial.kill();
       console.log(`${hits} faults hit a call`);
       expect(hits).toBeGreaterThan(0);
+      expect(last.backups).toBeGreaterThan(0);
     },
   );
 });

@@ -145,6 +145,15 @@ describe("the host", () => {
     expect(await statusBy(await issueGuest(daemon.folder, again))).toBe(200);
   });
 
+  test("keeps 32 conversations of one VM, and serves another all the while", async ({ expect }) => {
+    const all = await Promise.all(Array.from({ length: 40 }, () => openTls(a)));
+    onTestFinished(() => all.forEach((one) => one.close()));
+    await until("32 are left", () => all.filter(({ ended: isOver }) => !isOver).length === 32);
+    expect(await statusBy(b, "/v1/secrets/other")).toBe(200);
+    const kept = all.find(({ ended: isOver }) => !isOver);
+    expect((await kept?.ask("GET /v1/secrets/db"))?.status).toBe(200);
+  });
+
   test("ends the conversation of a certificate that is revoked, and begins no other", async ({ expect }) => {
     const vm = await daemon.vm("d", RUNNER_D, "db");
     const kept = fileOf("kept.pem", readFileSync(await issueGuest(daemon.folder, vm)));
