@@ -55,7 +55,7 @@ function connectTls(sys: Sys, source: TlsSource): Connection {
   if (!identity)
     throw new AgentError(
       "machine",
-      `there is no certificate to show: neither "hatchway.tls" in the firmware nor "${DEFAULT_IDENTITY}" (name one by --tls)`,
+      `there is no certificate to show: neither in the firmware nor "${DEFAULT_IDENTITY}" (name one by --tls)`,
     );
   try {
     const fd = reach(source, () => sys.connectTcp(source.host, source.port, CONNECT_MS));

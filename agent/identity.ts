@@ -7,13 +7,12 @@
 // Whoever can read the key is this guest to the host: so it is root's alone, and no claim is needed beside it.
 import { asciiBytes } from "#protocol/json";
 import { AgentError } from "./error.ts";
-import { readCredential } from "./firmware.ts";
+import { firmwareWord } from "./firmware-word.ts";
 import { HERE, type Sys } from "./sys.ts";
 import { decodeUtf8 } from "./text.ts";
 import { isType, readAll, S_IFREG, statOrNone, using } from "./tree.ts";
 
 export const DEFAULT_IDENTITY = "/etc/hatchway/tls.pem";
-const CREDENTIAL = "hatchway.tls";
 const MAX_SIZE = 65_536;
 const KEY_END = asciiBytes("PRIVATE KEY-----");
 const CERTIFICATE = asciiBytes("-----BEGIN CERTIFICATE-----");
@@ -31,8 +30,8 @@ export interface Identity {
 /** From the file that is named; else from the firmware, else from `DEFAULT_IDENTITY`. Undefined where none of these is. */
 export function findIdentity(sys: Sys, path: string | undefined): Identity | undefined {
   if (path !== undefined) return parseIdentity(sys, readOwn(sys, path), path);
-  const fromFirmware = readCredential(sys, CREDENTIAL);
-  if (fromFirmware) return parseIdentity(sys, fromFirmware, CREDENTIAL);
+  const word = firmwareWord(sys, "tls");
+  if (word) return parseIdentity(sys, word, "tls of the firmware");
   if (!statOrNone(sys, HERE, DEFAULT_IDENTITY)) return undefined;
   return parseIdentity(sys, readOwn(sys, DEFAULT_IDENTITY), DEFAULT_IDENTITY);
 }

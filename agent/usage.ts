@@ -9,6 +9,8 @@ export interface Place {
   from?: string;
   /** --tls: the file of what this guest shows by TLS; undefined: where it usually is. */
   tls?: string;
+  /** --key-file: what opens a sealed source. */
+  keyFile?: string;
   root: string;
   mount: boolean;
 }
@@ -19,7 +21,7 @@ export type Command =
   | ({ kind: "exec"; first: number } & Place)
   | { kind: "credentials"; root: string; socket: string; policy: string }
   | ({ kind: "units" } & UnitsPlace)
-  | { kind: "status"; root: string; json: boolean }
+  | { kind: "status" | "doctor"; root: string; json: boolean }
   | { kind: "version" }
   | { kind: "help"; text: string };
 
@@ -34,6 +36,7 @@ usage:
   hatchway-agent credentials       serve systemd's LoadCredential= from what is in force
   hatchway-agent units             print the drop-in that makes a unit of systemd use that
   hatchway-agent status [--json]   what is in force, and how the last attempt went
+  hatchway-agent doctor [--json]   what this guest has for the agent, and what is amiss
   hatchway-agent version
 
 Each has --help.
@@ -44,27 +47,28 @@ const PLACE_HELP = `
                   label:NAME (a disk), dir:PATH or file:PATH; without it the first that there is of the virtio-serial
                   port org.hatchway.0, the host that a TLS file names, vsock:2:5107, fw-cfg, smbios and a read-only disk
                   HATCHWAY
-  --tls FILE      what this guest shows by TLS: its certificate and key, and the host's authority (default: hatchway.tls
-                  of the firmware, else /etc/hatchway/tls.pem)
+  --key-file FILE the age key of a sealed source, root's alone (else the firmware has it)
+  --tls FILE      what this guest shows by TLS, root's alone: its certificate and key, and the host's authority (else the
+                  firmware has it, or /etc/hatchway/tls.pem)
   --root DIR      where secrets are kept, an absolute path (default ${DEFAULT_ROOT})
   --no-mount      use the tmpfs that DIR lies on instead of mounting one there, as in a container
 `;
 
-const VERBS = ["sync", "run", "exec", "credentials", "units", "status", "version"] as const;
+const VERBS = ["sync", "run", "exec", "credentials", "units", "status", "doctor", "version"] as const;
 type Verb = (typeof VERBS)[number];
 
 const HELP: Record<Verb, string> = {
-  sync: `usage: hatchway-agent [secrets] sync [--from SOURCE] [--tls FILE] [--root DIR] [--no-mount]
+  sync: `usage: hatchway-agent [secrets] sync [--from SOURCE] [FLAGS] [--root DIR] [--no-mount]
 
 Fetches what the host has for this VM and prints one line. When "hatchway-agent run" is alive, that one does it.
 Exit code: 0 in force, 1 not, 2 wrong usage.
 ${PLACE_HELP}`,
-  run: `usage: hatchway-agent run [--from SOURCE] [--tls FILE] [--root DIR] [--no-mount]
+  run: `usage: hatchway-agent run [--from SOURCE] [FLAGS] [--root DIR] [--no-mount]
 
 Keeps this VM's secrets as the host has them, until SIGTERM. SIGHUP asks the host at once. Tells systemd when the first
 set is in force (Type=notify). While the host is gone the last set stays.
 ${PLACE_HELP}`,
-  exec: `usage: hatchway-agent exec [--from SOURCE] [--tls FILE] [--root DIR] [--no-mount] -- CMD [ARGUMENT...]
+  exec: `usage: hatchway-agent exec [--from SOURCE] [FLAGS] [--root DIR] [--no-mount] -- CMD [ARGUMENT...]
 
 Becomes CMD with the secrets that are variables in its environment, fetching first when there is no set yet.
 Exit code: CMD's own; 127 not found, 126 cannot be run, 1 no secrets.
@@ -90,6 +94,11 @@ Prints the drop-in that makes UNIT load credentials from "hatchway-agent credent
 
 Prints source, revision, when it was applied, whether the host answers, and what was refused.
 `,
+  doctor: `usage: hatchway-agent doctor [--json] [--root DIR]
+
+Looks at each way to a host, at what would keep the secrets, and at the agent that runs, and changes nothing. Below what
+is amiss is what mends it. Exit code: 0, or 1 where something fails.
+`,
   version: "usage: hatchway-agent version\n",
 };
 
@@ -108,12 +117,18 @@ export function parseUsage(args: readonly string[]): Command {
   if (verb !== "exec" && flags.next < args.length) {
     throw new AgentError("usage", `unexpected argument "${args[flags.next] ?? ""}"`);
   }
-  const { root, json, mount, next, from, tls, socket, policy } = flags;
+  const { root, json, mount, next, from, keyFile, tls, socket, policy } = flags;
   if (verb === "version") return { kind: verb };
-  if (verb === "status") return { kind: verb, root, json };
+  if (verb === "status" || verb === "doctor") return { kind: verb, root, json };
   if (verb === "credentials") return { kind: verb, root, socket, policy };
   if (verb === "units") return { kind: verb, socket, policy, ...readUnit(flags) };
-  const place: Place = { root, mount, ...(from !== undefined && { from }), ...(tls !== undefined && { tls }) };
+  const place: Place = {
+    root,
+    mount,
+    ...(from !== undefined && { from }),
+    ...(keyFile !== undefined && { keyFile }),
+    ...(tls !== undefined && { tls }),
+  };
   if (verb !== "exec") return { kind: verb, ...place };
   if (next >= args.length) throw new AgentError("usage", "exec needs a command: hatchway-agent exec -- CMD");
   return { kind: verb, first: next, ...place };
@@ -135,17 +150,19 @@ function readUnit({ unit, credentials }: Flags): Pick<UnitsPlace, "unit" | "cred
 }
 
 const FLAGS: Record<Verb, readonly string[]> = {
-  sync: ["--from", "--tls", "--root", "--no-mount"],
-  run: ["--from", "--tls", "--root", "--no-mount"],
-  exec: ["--from", "--tls", "--root", "--no-mount"],
+  sync: ["--from", "--key-file", "--tls", "--root", "--no-mount"],
+  run: ["--from", "--key-file", "--tls", "--root", "--no-mount"],
+  exec: ["--from", "--key-file", "--tls", "--root", "--no-mount"],
   credentials: ["--socket", "--policy", "--root"],
   units: ["--unit", "--credential", "--socket", "--policy"],
   status: ["--root", "--json"],
+  doctor: ["--root", "--json"],
   version: [],
 };
 
 interface Flags {
   from?: string;
+  keyFile?: string;
   tls?: string;
   root: string;
   socket: string;
@@ -187,6 +204,7 @@ function parseFlags(args: readonly string[], start: number, known: readonly stri
       const value = equals < 0 ? args[++at] : word.slice(equals + 1);
       if (value === undefined || value === "") throw new AgentError("usage", `flag "${name}" needs a value`);
       if (name === "--from") flags.from = value;
+      else if (name === "--key-file") flags.keyFile = absolute(name, value);
       else if (name === "--tls") flags.tls = absolute(name, value);
       else if (name === "--unit") flags.unit = value;
       else if (name === "--credential") flags.credentials.push(value);

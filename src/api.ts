@@ -109,6 +109,27 @@ export interface VmRequestBody {
   /** A user name or uid of the host; the caller's own when absent. */
   runner?: string | number;
   launch?: LaunchBody;
+  /** It runs already, started by something else; not together with `launch`. The runner is whose its process is. */
+  adopt?: AdoptBody;
+}
+
+/** One of the first four, which tells the host where to look for the VM's process. */
+export interface AdoptBody {
+  /** The socket of a hybrid vsock that its VMM listens on; secrets go that way. */
+  uds?: string;
+  /** QEMU's monitor; the guest gets a virtio-serial port. */
+  qmp?: string;
+  /** A domain of the host's libvirt; its guest gets a virtio-serial port. */
+  libvirt?: string;
+  /** The process, until it ends. */
+  pid?: number;
+  /** What the guest is called on the host kernel's AF_VSOCK, besides. */
+  cid?: number;
+}
+
+/** `POST /vms/NAME/process` */
+export interface ProcessRequest {
+  pid: number;
 }
 
 /** The first where nothing is said. */
@@ -126,7 +147,15 @@ export interface LaunchBody {
   /** Puts the secrets into the machine's firmware at each start. */
   firmware?: FirmwareBody;
   /** Gives the machine a disk with the secrets, in memory and read-only, at each start. Not together with `firmware`. */
-  secrets_disk?: "erofs" | "squashfs" | "iso";
+  secrets_disk?: "erofs" | "squashfs" | "iso" | "sealed";
+  /** Shares a folder with the secrets, by the tag "hatchway", and keeps it up to date. Not together with the two above. */
+  share?: ShareBody;
+}
+
+export interface ShareBody {
+  by: "9p" | "virtiofs";
+  /** "sealed", where it is absent: one age file, whose key is in the firmware. */
+  form?: "sealed" | "plain";
 }
 
 export interface FirmwareBody {
@@ -156,6 +185,11 @@ export interface VmBody {
   /** Why not kvm, where it is tcg. */
   accelerator_reason?: string;
   launch?: LaunchBody;
+  /** Where the host looks for the process of a VM that something else has started; `pid` is null. */
+  adopted?: { uds: string } | { qmp: string } | { libvirt: string } | { pid: null };
+  cid?: number;
+  /** What of an adopted VM could not be done. */
+  problem?: { message: string; hint?: string };
   channels: { kind: "vsock" | "virtio-serial"; path: string }[];
   control_socket: string;
   /** The socket of the minimal guest's shell port, while it runs. */
@@ -338,8 +372,10 @@ export interface ArgumentsBody {
   /** The version of QEMU that it is for, where that counts and is known. */
   qemu?: string;
   channel: WiredChannel;
+  /** Of smbios for the agent: what stands in the file before the base64 of the bundle's tar. */
+  oem_prefix?: string;
   /** The same in each language that the VMM takes, the usual one first. */
-  forms: { name: FormName; what: string; text: string }[];
+  forms: { name: FormName; what: string; text: string; words?: string[] }[];
   notes: string[];
 }
 
@@ -383,7 +419,13 @@ export interface ImageRequest {
   label?: string;
   /** Whom to seal it to: a recipient of age. It is open where this is absent. */
   recipient?: string;
+  /** What the caller has already: the answer is then 204 if it still is the VM's revision after `wait` seconds (0 to 60). */
+  have?: string;
+  wait?: number;
 }
+
+/** The header of an image's answer that says of which revision it is. */
+export const REVISION_HEADER = "hatchway-revision";
 
 export interface ErrorBody {
   error: string;

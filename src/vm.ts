@@ -1,3 +1,5 @@
+import type { ShareForm } from "#share";
+
 /** A virtual machine that secrets are attached to, whether Hatchway starts it or something else does. */
 export interface Vm {
   /** 128 random bits in hex; a name that is used again gets another id. */
@@ -8,9 +10,23 @@ export interface Vm {
   group?: string;
   /** How to start it; absent for a VM that something else runs. */
   launch?: LaunchOptions;
+  /** Where the host looks for the process of a VM that something else has started. */
+  adopted?: Adoption;
+  /** What its guest is called on the host kernel's AF_VSOCK: 3 and up, no two VMs alike. Counts while its process is seen. */
+  cid?: number;
   /** Milliseconds since 1970. */
   createdAt: number;
 }
+
+/**
+ * What tells which process has a VM. `uds`: it listens on that hybrid vsock's socket. `qmp`: it listens on that socket of
+ * QEMU's monitor. `libvirt`: the system's libvirt says so of the domain. `pid`: somebody who may has said so.
+ */
+export type Adoption =
+  | { by: "uds"; path: string }
+  | { by: "qmp"; path: string }
+  | { by: "libvirt"; domain: string }
+  | { by: "pid" };
 
 /** The host user that a VM runs as: the only one besides root who may reach its sockets. */
 export interface Runner {
@@ -40,11 +56,19 @@ export interface LaunchOptions {
   /** Its secrets come by TLS over a network of QEMU's own; absent, by virtio-serial. */
   channel?: "tcp";
   firmware?: FirmwareOptions;
-  /** The secrets are on a disk in memory that the guest can only read, as they are at its boot: its file system. */
+  /** The secrets are on a disk in memory that the guest can only read, as they are at its boot. */
   secretsDisk?: SecretsDisk;
+  share?: ShareOptions;
 }
 
-export type SecretsDisk = "erofs" | "squashfs" | "iso";
+/** The secrets are in a folder that the guest mounts, and follow every change while it runs. */
+export interface ShareOptions {
+  by: "9p" | "virtiofs";
+  form: ShareForm;
+}
+
+/** A file system, or the bundle sealed to a key that the machine's firmware has (fw_cfg), for the agent alone. */
+export type SecretsDisk = "erofs" | "squashfs" | "iso" | "sealed";
 
 /** The secrets are in the machine's firmware from its boot on, as they are at that moment. */
 export interface FirmwareOptions {

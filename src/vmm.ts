@@ -35,12 +35,17 @@ export interface MachineSpec {
   secretsDisk?: Buffer;
   /** A card in QEMU's user network, over which its secrets come; it has no port of the agent's then. */
   network?: boolean;
+  /** A folder of the host that the guest can mount by the tag "hatchway", and not write to. */
+  share?: MachineShare;
   /** Whether the host can run commands in the guest as root through `shell.sock` (see #client/guest-shell). */
   shell: boolean;
 }
 
+/** By 9p QEMU serves the folder itself; by virtiofs a process does that listens on the socket, for this machine alone. */
+export type MachineShare = { by: "9p"; folder: string } | { by: "virtiofs"; socket: string };
+
 /** What a machine has of its VM's secrets from its boot on. */
-export type BootSecrets = Pick<MachineSpec, "firmware" | "secretsDisk" | "network">;
+export type BootSecrets = Pick<MachineSpec, "firmware" | "secretsDisk" | "share" | "network">;
 
 /**
  * What a machine's firmware shows to root of its guest: a string of SMBIOS's type 11, or a file of QEMU's fw_cfg
@@ -95,6 +100,21 @@ export interface Machine {
   kill(): Promise<MachineExit>;
   /** Stops watching; the machine goes on. */
   detach(): void;
+}
+
+/** The process that has a VM which something else has started, for as long as it is looked at. */
+export interface Sighting {
+  readonly process: ProcessIdentity;
+  readonly runner: Runner;
+  /** Settles when the process is gone or is no longer seen to have the VM; never rejects. */
+  readonly ended: Promise<void>;
+  /**
+   * Gives the guest a virtio-serial port `org.hatchway.0` that leads to `socket`, unless it has one; absent where nothing
+   * can be plugged in. Throws HatchwayError "unsupported" with the monitor's reason.
+   */
+  plug?(socket: string): Promise<void>;
+  /** Stops looking; the process goes on. */
+  close(): void;
 }
 
 /** A kind of virtual machine monitor. */

@@ -106,7 +106,8 @@ const launch = z.strictObject({
       allow_reserved: z.boolean().optional(),
     })
     .optional(),
-  secrets_disk: z.enum(["erofs", "squashfs", "iso"]).optional(),
+  secrets_disk: z.enum(["erofs", "squashfs", "iso", "sealed"]).optional(),
+  share: z.strictObject({ by: z.enum(["9p", "virtiofs"]), form: z.enum(["sealed", "plain"]).optional() }).optional(),
 });
 
 const convergence: Answer<ConvergenceBody> = z
@@ -140,6 +141,16 @@ export const vm: Answer<VmBody> = z
     pid: count.optional(),
     accelerator: z.enum(["kvm", "tcg"]).optional(),
     accelerator_reason: z.string().optional(),
+    adopted: z
+      .union([
+        z.strictObject({ uds: z.string() }),
+        z.strictObject({ qmp: z.string() }),
+        z.strictObject({ libvirt: z.string() }),
+        z.strictObject({ pid: z.null() }),
+      ])
+      .optional(),
+    cid: count.optional(),
+    problem: z.strictObject({ message: z.string(), hint: z.string().optional() }).optional(),
     launch: launch.optional(),
     channels: z.array(z.strictObject({ kind: z.enum(["vsock", "virtio-serial"]), path: z.string() })),
     control_socket: z.string(),
@@ -153,7 +164,15 @@ export const vmmArguments: Answer<ArgumentsBody> = z
     vmm: z.enum(VMMS),
     qemu: z.string().optional(),
     channel: z.enum(WIRED),
-    forms: z.array(z.strictObject({ name: z.enum(FORMS), what: z.string(), text: z.string() })),
+    oem_prefix: z.string().optional(),
+    forms: z.array(
+      z.strictObject({
+        name: z.enum(FORMS),
+        what: z.string(),
+        text: z.string(),
+        words: z.array(z.string()).optional(),
+      }),
+    ),
     notes: z.array(z.string()),
   })
   .openapi("Arguments");

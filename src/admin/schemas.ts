@@ -4,15 +4,18 @@ import { quoted } from "#admin/json-value";
 import { descriptionProblem, labelKeyProblem, labelValueProblem } from "#about";
 import type {
   AboutBody,
+  AdoptBody,
   AttachRequest,
   DeliveryBody,
   FirmwareBody,
   ImageRequest,
   LaunchBody,
   NodeRequestBody,
+  ProcessRequest,
   RenameRequest,
   RollbackRequest,
   SecretRequest,
+  ShareBody,
   VmRequestBody,
   UnsealQuery,
   WayQuery,
@@ -29,6 +32,7 @@ import {
   secretNameProblem,
   userNameProblem,
   vmNameProblem,
+  revisionProblem,
 } from "#protocol/names";
 import { SEALED_FORMATS } from "#protocol/sealed";
 import { VERBS, type Verb } from "#role";
@@ -181,20 +185,47 @@ const launch: z.ZodType<LaunchSaid> = z.strictObject({
   append: kernelWords.optional(),
   channel: z.enum(["virtio-serial", "tcp"], "is neither virtio-serial nor tcp").optional(),
   firmware: firmware.optional(),
-  secrets_disk: z.enum(["erofs", "squashfs", "iso"], "is none of erofs, squashfs, iso").optional(),
+  secrets_disk: z.enum(["erofs", "squashfs", "iso", "sealed"], "is none of erofs, squashfs, iso, sealed").optional(),
+  share: z
+    .strictObject({
+      by: z.enum(["9p", "virtiofs"], "is neither 9p nor virtiofs"),
+      form: z.enum(["sealed", "plain"], "is neither sealed nor plain").optional(),
+    })
+    .optional(),
 });
 const secretName = named(secretNameProblem);
 const grant = z.union([secretName, z.strictObject({ name: secretName, ...attached }).superRefine(oneOwner)]);
 const runner = z.union([user, z.int().min(0).max(4_294_967_294)], "is neither a user name nor a uid");
 
+const domain = named((name) =>
+  /^[^-./\p{Cc}][^/\p{Cc}]{0,199}$/u.test(name) ? undefined : "is not the name of a domain of libvirt",
+);
+const pid = z.int("is not an integer").min(1, "is below 1").max(4_194_304, "is above 4194304");
+const adopt: z.ZodType<Said<AdoptBody>> = z.strictObject({
+  uds: file.optional(),
+  qmp: file.optional(),
+  libvirt: domain.optional(),
+  pid: pid.optional(),
+  cid: z
+    .int("is not an integer")
+    .min(3, "is below 3: 0 to 2 are taken, by vsock(7)")
+    .max(4_294_967_294, "is above 4294967294")
+    .optional(),
+});
+
+/** `POST /vms/NAME/process` */
+export const processReport: Form<ProcessRequest> = form(z.strictObject({ pid }));
+
 /** What `POST /vms` says, read. */
-export type VmSaid = Said<Omit<VmRequestBody, "secrets" | "launch">> & {
+export type VmSaid = Said<Omit<VmRequestBody, "secrets" | "launch" | "adopt">> & {
+  adopt?: Said<AdoptBody> | undefined;
   name: string;
   secrets?: (string | (Said<AttachRequest> & { name: string }))[] | undefined;
   launch?: LaunchSaid | undefined;
 };
 
-export type LaunchSaid = Said<Omit<LaunchBody, "firmware">> & {
+export type LaunchSaid = Said<Omit<LaunchBody, "firmware" | "share">> & {
+  share?: (Said<ShareBody> & Pick<ShareBody, "by">) | undefined;
   firmware?: (Said<FirmwareBody> & Pick<FirmwareBody, "kind">) | undefined;
 };
 
@@ -205,6 +236,7 @@ export const vmCreation: Form<VmSaid> = form(
     default_secrets: z.boolean("is neither true nor false").optional(),
     runner: runner.optional(),
     launch: launch.optional(),
+    adopt: adopt.optional(),
   }),
 );
 
@@ -352,6 +384,8 @@ export const imageRequest: Form<Said<ImageRequest> & Pick<ImageRequest, "format"
     format: z.enum(SEALED_FORMATS, `is none of ${SEALED_FORMATS.join(", ")}`),
     label: z.string("is not a string").max(64, "has more than 64 characters").optional(),
     recipient: z.string("is not a string").max(2_048, "has more than 2048 characters").optional(),
+    have: named(revisionProblem).optional(),
+    wait: z.int("is not an integer").min(0, "is below 0").max(60, "is above 60").optional(),
   }),
 );
 

@@ -4,8 +4,9 @@ import type { WiringSaid } from "#admin/schemas";
 import type { ArgumentsBody, ChannelsBody } from "#api";
 import type { Caller } from "#caller";
 import type { BootGuest } from "#channel";
-import { BUNDLE_CREDENTIAL, TLS_CREDENTIAL } from "#channel/credentials";
+import { BUNDLE_CREDENTIAL } from "#channel/credentials";
 import { explain, tooManyFiles, type Explained } from "#channel/explain";
+import { FW_CFG_WORD } from "#channel/firmware-word";
 import { fwCfg, FW_CFG_PREFIX } from "#channel/fw-cfg";
 import { BUNDLE_STRING, smbios } from "#channel/smbios";
 import { HatchwayError } from "#error";
@@ -69,7 +70,14 @@ export async function argumentsOf(
     qemu,
   };
   const { forms, notes } = wirer.wire(request);
-  return { vmm: wirer.vmm, ...(qemu && { qemu: formatVersion(qemu) }), channel, forms, notes: [...notes, wirer.proof] };
+  return {
+    vmm: wirer.vmm,
+    ...(qemu && { qemu: formatVersion(qemu) }),
+    channel,
+    ...(channel === "smbios" && { oem_prefix: BUNDLE_STRING }),
+    forms,
+    notes: [...notes, wirer.proof],
+  };
 }
 
 /** The first that it takes and that is live: what needs a file is not taken for a default. */
@@ -86,7 +94,7 @@ async function firmwareFiles(
   read: () => Promise<Manifest>,
 ): Promise<{ name: string; file: string }[]> {
   if (file === undefined) return [];
-  if (channel === "tcp") return [{ name: FW_CFG_PREFIX + TLS_CREDENTIAL, file }];
+  if (channel === "tcp") return [{ name: `${FW_CFG_WORD}tls`, file }];
   if (channel !== "fw-cfg" && channel !== "smbios") return [];
   if (channel === "smbios" && guest.reader === "systemd") {
     throw new HatchwayError("invalid", "a file for smbios brings the bundle as a whole, for the agent", {

@@ -82,6 +82,8 @@ export interface Client {
   startVm(name: string, wait?: Wait): Promise<VmBody>;
   /** Ends the process after `grace` milliseconds if the guest has not powered down. */
   stopVm(name: string, grace: number): Promise<VmBody>;
+  /** Says that process `pid` runs a VM that something else starts, and that its guest boots now. */
+  observeVm(name: string, pid: number): Promise<VmBody>;
   grants(vm: string): Promise<GrantBody[]>;
   attach(vm: string, secret: string, request: AttachRequest): Promise<GrantBody>;
   unpin(vm: string, secret: string): Promise<GrantBody>;
@@ -118,8 +120,15 @@ export interface Client {
   /** Every way into the VM, with what speaks against it. */
   vmChannels(name: string, wanted: WiringQuery): Promise<ChannelsBody>;
 
-  /** What a VM has, as an image, in pieces that are wiped after each call of `take`. */
-  buildImage(vm: string, request: ImageRequest, take: (piece: Buffer) => void): Promise<void>;
+  /**
+   * What a VM has, as an image, in pieces that are wiped after each call of `take`; its revision, undefined where that is
+   * what `request` has and `take` was not called.
+   */
+  buildImage(
+    vm: string,
+    request: ImageRequest,
+    take: (piece: Buffer) => void,
+  ): Promise<{ revision: string } | undefined>;
 
   /** The audit trail: its last lines, each of JSON. */
   auditTail(request: LogRequest): AsyncIterable<Buffer>;

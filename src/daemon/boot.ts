@@ -1,22 +1,23 @@
 import type { BootChannel } from "#channel";
-import { TLS_CREDENTIAL } from "#channel/credentials";
-import { fwCfg, FW_CFG_PREFIX } from "#channel/fw-cfg";
+import { fwCfg } from "#channel/fw-cfg";
+import { firmwareWord } from "#channel/firmware-word";
 import { smbios } from "#channel/smbios";
 import type { Caller } from "#caller";
+import type { GuestIdentities } from "#daemon/guest-identities";
 import type { Vault } from "#vault";
 import type { SecretsDisk, Vm } from "#vm";
 import type { BootSecrets } from "#vmm";
 import { encodeBundle } from "#bundle/image";
+import { sealImage } from "#bundle/sealed";
+import { generateAgeKey } from "#keygen/age-identity";
+import { ageSeal } from "#vault/age";
 import type { Bundle } from "#bundle";
 import { valueBuffer } from "#value-buffer";
 
 const CHANNELS: Record<BootChannel["kind"], BootChannel> = { "fw-cfg": fwCfg, smbios };
 
-/** Where the guest's agent looks for what it shows by TLS (agent/identity.ts). */
-const TLS_FILE = `${FW_CFG_PREFIX}${TLS_CREDENTIAL}`;
-
 /**
- * What the VM is to have from its boot on, opened at this moment; nothing for one that has its secrets another way. `identify`
+ * What the VM is to have from its boot on, opened at this moment; nothing for one that has its secrets another way. `identities`
  * makes what it shows by TLS, for one whose secrets come by that. `log` is
  * told what is lost. Throws as a boot channel does, and as an image.
  */
@@ -24,17 +25,22 @@ export async function composeBoot(
   vault: Vault,
   self: Caller,
   vm: Vm,
-  identify: (vm: Vm) => Promise<Buffer>,
+  identities: Pick<GuestIdentities, "issue">,
   log: (line: string) => void,
 ): Promise<BootSecrets> {
   const { id, name, launch } = vm;
   if (launch?.channel === "tcp") {
-    return { firmware: [{ kind: "fw-cfg", name: TLS_FILE, content: await identify(vm) }], network: true };
+    const identity = await identities.issue(vm);
+    try {
+      return { firmware: [firmwareWord("fw-cfg", "tls", identity)], network: true };
+    } finally {
+      identity.fill(0);
+    }
   }
   if (launch?.secretsDisk) {
-    const secretsDisk = await imageOf(await vault.resolve(self, id), launch.secretsDisk);
+    const disk = await diskOf(await vault.resolve(self, id), launch.secretsDisk);
     log(`vm "${name}" has its secrets on a disk, which does not bring: changes`);
-    return { secretsDisk };
+    return disk;
   }
   if (!launch?.firmware) return {};
   const { kind, reader, allowReserved } = launch.firmware;
@@ -44,8 +50,20 @@ export async function composeBoot(
   return { firmware: items };
 }
 
+/** A sealed disk has a key of its own, which is of this start alone. */
+async function diskOf(bundle: Bundle, format: SecretsDisk): Promise<BootSecrets> {
+  if (format !== "sealed") return { secretsDisk: await imageOf(bundle, format) };
+  const { identity, recipient } = generateAgeKey();
+  try {
+    const image = await sealImage(encodeBundle(bundle, "tar"), "tar", (plaintext) => ageSeal(recipient, plaintext));
+    return { secretsDisk: image, firmware: [firmwareWord("fw-cfg", "key", identity)] };
+  } finally {
+    identity.fill(0);
+  }
+}
+
 /** The whole image in memory; the caller wipes it. */
-async function imageOf(bundle: Bundle, format: SecretsDisk): Promise<Buffer> {
+async function imageOf(bundle: Bundle, format: Exclude<SecretsDisk, "sealed">): Promise<Buffer> {
   const encoding = encodeBundle(bundle, format);
   const image = valueBuffer(encoding.size);
   let at = 0;

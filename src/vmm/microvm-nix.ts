@@ -12,9 +12,11 @@ import {
   GUEST_CID,
   NOT_RUN,
   onlyBy,
+  SHARE_TAG,
   socketNotes,
 } from "./wiring.ts";
 
+const NETWORK = "leave out -netdev and virtio-net-pci where the guest has a network that leads to the host";
 /** fw_cfg's names have it before what `microvm.credentialFiles` calls a credential. */
 const CREDENTIAL = /^.*\//;
 
@@ -22,7 +24,7 @@ export const microvmNix: Wirer = {
   vmm: "microvm.nix",
   proof: NOT_RUN,
   maxFirmwareFiles: FREE_SLOTS,
-  refusal: onlyBy("microvm.nix", ["virtio-serial", "vsock", "fw-cfg", "disk", "tcp"], {
+  refusal: onlyBy("microvm.nix", ["virtio-serial", "vsock", "fw-cfg", "disk", "9p", "virtiofs", "tcp"], {
     smbios: "microvm.cloud-hypervisor.platformOEMStrings takes values, which land in the world-readable Nix store",
   }),
 
@@ -30,13 +32,25 @@ export const microvmNix: Wirer = {
     checkWired(this, request);
     if (request.channel === "virtio-serial") return wireSerial(request);
     if (request.channel === "vsock") return wireVsock(request.sockets.vsock);
-    return request.channel === "disk" ? wireDisk(fileOf(request)) : wireFwCfg(request);
+    if (request.channel === "tcp") return wireTcp(request);
+    if (request.channel === "9p" || request.channel === "virtiofs") return wireShare(request.channel, fileOf(request));
+    return request.channel === "fw-cfg" ? wireFwCfg(request) : wireDisk(fileOf(request));
   },
 };
 
-const NETWORK = "the guest needs a network that leads to the host: microvm.interfaces";
-
 function wireSerial(request: WiringRequest): { forms: Form[]; notes: string[] } {
+  return {
+    forms: [qemuForm(request)],
+    notes: ["q35, since its microvm machine may have no PCI bus", ...socketNotes(request.sockets["virtio-serial"])],
+  };
+}
+
+/** Not by `credentialFiles`: what the guest shows is the agent's alone, and no credential of systemd. */
+function wireTcp(request: WiringRequest): { forms: Form[]; notes: string[] } {
+  return { forms: [qemuForm(request)], notes: certificateNotes(fileOf(request), NETWORK) };
+}
+
+function qemuForm(request: WiringRequest): Form {
   const words = qemuOptions(request).map((option) => `    ${option.map(nixString).join(" ")}`);
   const text = [
     "microvm = {",
@@ -47,10 +61,7 @@ function wireSerial(request: WiringRequest): { forms: Form[]; notes: string[] } 
     "  ];",
     "};",
   ];
-  return {
-    forms: [nixForm("with QEMU", text)],
-    notes: ["q35, since its microvm machine may have no PCI bus", ...socketNotes(request.sockets["virtio-serial"])],
-  };
+  return nixForm("with QEMU", text);
 }
 
 function wireVsock(path: string): { forms: Form[]; notes: string[] } {
@@ -83,10 +94,7 @@ function wireFwCfg({ firmware, ...request }: WiringRequest): { forms: Form[]; no
     forms: [
       nixForm("with QEMU", ["microvm = {", '  hypervisor = "qemu";', "  credentialFiles = {", ...lines, "  };", "};"]),
     ],
-    notes: [
-      "in quotes: a path without them would be copied into the world-readable Nix store",
-      ...(request.channel === "tcp" ? certificateNotes(file, NETWORK) : fileNotes(file)),
-    ],
+    notes: ["in quotes: a path without them would be copied into the world-readable Nix store", ...fileNotes(file)],
   };
 }
 
@@ -103,6 +111,29 @@ function wireDisk(file: string): { forms: Form[]; notes: string[] } {
     "];",
   ];
   return { forms: [nixForm("with any hypervisor", text)], notes: fileNotes(file) };
+}
+
+function wireShare(proto: "9p" | "virtiofs", folder: string): { forms: Form[]; notes: string[] } {
+  const text = [
+    "microvm.shares = [",
+    "  {",
+    `    proto = "${proto}";`,
+    `    tag = "${SHARE_TAG}";`,
+    `    source = ${nixString(folder)};`,
+    ...(proto === "9p" ? ['    securityModel = "mapped-file";'] : []),
+    '    mountPoint = "/run/share";',
+    "  }",
+    "];",
+  ];
+  const what = proto === "9p" ? "with QEMU or crosvm" : "with QEMU, Cloud Hypervisor or crosvm";
+  return {
+    forms: [nixForm(what, text)],
+    notes: [
+      "in quotes: a path without them would be copied into the world-readable Nix store",
+      "the guest mounts it by itself at /run/share: hatchway-agent run --from dir:/run/share",
+      "hatchway share --watch keeps the folder up to date",
+    ],
+  };
 }
 
 function nixForm(what: string, lines: readonly string[]): Form {

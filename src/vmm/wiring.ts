@@ -10,6 +10,8 @@ import { USER_NETWORK } from "./network.ts";
 export const GUEST_CID = 3;
 /** How a disk is found that has no label, or whose label somebody else may have taken. */
 export const DISK_SERIAL = "HATCHWAY";
+/** What a guest mounts a share by. */
+export const SHARE_TAG = "hatchway";
 
 export const NOT_RUN = "the form is checked against the published field list, not run against the binary";
 
@@ -23,6 +25,11 @@ export function checkWired(wirer: Wirer, { channel, qemu }: WiringRequest): void
 /** The file of a channel that needs one. Throws HatchwayError "invalid". */
 export function fileOf({ channel, file }: WiringRequest): string {
   if (file !== undefined) return file;
+  if (channel === "9p" || channel === "virtiofs") {
+    throw new HatchwayError("invalid", `${channel} needs the folder that it is to share`, {
+      hint: `keep one with: hatchway share NAME --out FOLDER --key FILE --watch, and name it by --file`,
+    });
+  }
   throw new HatchwayError("invalid", `${channel} needs the file that it is to bring`, {
     hint: `make one with: ${makingOf(channel)}, and name it by --file`,
   });
@@ -76,4 +83,18 @@ export function certificateNotes(file: string, network: string): string[] {
     network,
     "the daemon has to serve guests where the file's first line says: guest-listen in config.yaml",
   ];
+}
+/** Notes that hold for whoever shares a folder. */
+export function shareNotes(channel: "9p" | "virtiofs"): string[] {
+  const options = channel === "9p" ? "ro,nosuid,nodev,noexec,trans=virtio,version=9p2000.L" : "ro,nosuid,nodev,noexec";
+  return [
+    `in the guest: mount -t ${channel} -o ${options} ${SHARE_TAG} /run/share, then hatchway-agent run --from dir:/run/share`,
+    "hatchway share --watch keeps the folder up to date",
+  ];
+}
+
+/** What serves a folder to one VMM by virtiofs: QEMU's virtiofsd, of Debian 12. It is for root to start. */
+export function besideVirtiofs(folder: string, socket: string): string {
+  const command = ["/usr/lib/qemu/virtiofsd", `--socket-path=${socket}`, "-o", `source=${folder}`, "-o", "cache=none"];
+  return command.map(shellWord).join(" ");
 }

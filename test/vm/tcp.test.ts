@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, it } from "vitest";
 import { Session, withGuests } from "#test/kit/session";
 
 const ROOT = "/run/hatchway/secrets";
-const FILE = "/sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentials/hatchway.tls/raw";
+const FILE = "/sys/firmware/qemu_fw_cfg/by_name/opt/org.hatchway/tls/raw";
 const binary = randomBytes(200_000);
 
 describe("a VM that comes by TLS", () => {
