@@ -4,6 +4,7 @@ import { descriptions } from "#admin/descriptions";
 import { describeApi } from "#admin/openapi";
 import { exportAudit, tailAudit, verifyAudit } from "#admin/audit";
 import { makeBackup, restoreSecrets, showBackup } from "#admin/backup";
+import { mintToken } from "#admin/enrolment";
 import { buildImage } from "#admin/images";
 import {
   addWay,
@@ -25,6 +26,7 @@ import {
   canQuery,
   graceQuery,
   imageRequest,
+  tokenRequest,
   keyBackup,
   launchQuery,
   logQuery,
@@ -115,6 +117,7 @@ const table: readonly Route<AdminParts>[] = [
   route("PUT", "/vms/{name}/secrets/{secret}", { json: attachment }, attach),
   route("DELETE", "/vms/{name}/secrets/{secret}", {}, detach),
   route("DELETE", "/vms/{name}/secrets/{secret}/pin", {}, unpin),
+  route("POST", "/vms/{name}/token", { json: tokenRequest }, mintToken),
   route("POST", "/vms/{name}/image", { json: imageRequest }, buildImage),
   route("GET", "/vms/{name}/arguments", { query: wiringQuery }, vmArguments),
   route("GET", "/vms/{name}/channels", { query: wiringQuery }, vmChannels),

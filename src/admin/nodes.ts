@@ -2,7 +2,7 @@
 import { created, ok, type Answer, type Ask } from "#admin/route";
 import type { Said, WaitQuery } from "#admin/schemas";
 import { waitOf, type VmParts } from "#admin/vms";
-import type { HostGroupBody, NodeBody, NodeRequestBody } from "#api";
+import type { HostGroupBody, NodeBody, NodeRequestBody } from "#api-vm";
 import { HatchwayError } from "#error";
 import type { HostGroups } from "#hostgroup";
 import type { VmView } from "#machines";

@@ -4,22 +4,25 @@ import { quoted } from "#admin/json-value";
 import { descriptionProblem, labelKeyProblem, labelValueProblem } from "#about";
 import type {
   AboutBody,
-  AdoptBody,
-  AttachRequest,
   DeliveryBody,
-  FirmwareBody,
-  ImageRequest,
-  LaunchBody,
-  NodeRequestBody,
-  ProcessRequest,
   RenameRequest,
   RollbackRequest,
   SecretRequest,
-  ShareBody,
-  VmRequestBody,
   UnsealQuery,
   WayQuery,
 } from "#api";
+import type {
+  AdoptBody,
+  AttachRequest,
+  FirmwareBody,
+  ImageRequest,
+  TokenRequest,
+  LaunchBody,
+  NodeRequestBody,
+  ProcessRequest,
+  ShareBody,
+  VmRequestBody,
+} from "#api-vm";
 import { HatchwayError } from "#error";
 import { ProtocolError } from "#protocol/error";
 import type { TrailFilter } from "#trail";
@@ -176,6 +179,7 @@ const firmware: z.ZodType<Said<FirmwareBody> & Pick<FirmwareBody, "kind">> = z.s
   reader: z.enum(["agent", "systemd"], "is neither agent nor systemd").optional(),
   allow_reserved: z.boolean("is neither true nor false").optional(),
 });
+const reboots = z.int("is not an integer").min(0, "is below 0").max(1_000_000, "is above 1000000");
 const launch: z.ZodType<LaunchSaid> = z.strictObject({
   kernel: file.optional(),
   initrd: file.optional(),
@@ -192,6 +196,7 @@ const launch: z.ZodType<LaunchSaid> = z.strictObject({
       form: z.enum(["sealed", "plain"], "is neither sealed nor plain").optional(),
     })
     .optional(),
+  enrol: z.strictObject({ by: z.enum(["fw-cfg", "smbios"], "is neither fw-cfg nor smbios"), reboots }).optional(),
 });
 const secretName = named(secretNameProblem);
 const grant = z.union([secretName, z.strictObject({ name: secretName, ...attached }).superRefine(oneOwner)]);
@@ -377,6 +382,9 @@ export const backupQuery: z.ZodType<BackupQuery> = z.strictObject({
   secrets: z.string().transform(parts).pipe(z.array(secretName).max(100, "has more than 100 names")).optional(),
   recipients: z.string().transform(parts).pipe(z.array(z.string()).max(20, "has more than 20 recipients")).optional(),
 });
+
+/** `POST /vms/NAME/token` */
+export const tokenRequest: Form<Said<TokenRequest>> = form(z.strictObject({ reboots: reboots.optional() }));
 
 /** `POST /vms/NAME/image` */
 export const imageRequest: Form<Said<ImageRequest> & Pick<ImageRequest, "format">> = form(

@@ -2,7 +2,7 @@
 import { grantBody, grantRequest, vmBody, vmRequest } from "#admin/bodies";
 import { created, nothing, ok, type Answer, type Ask } from "#admin/route";
 import type { LogQuery, Said, VmSaid, WaitQuery } from "#admin/schemas";
-import type { AttachRequest, GrantBody, ProcessRequest } from "#api";
+import type { AttachRequest, GrantBody, ProcessRequest } from "#api-vm";
 import type { Caller } from "#caller";
 import { HatchwayError } from "#error";
 import type { Machines, Wait } from "#machines";

@@ -1,12 +1,12 @@
 // What a VMM of one's own is told of a VM, and which ways there are into it. No value is opened for either.
+import { FW_CFG_WORD } from "#api-vm";
 import { ok, type Answer, type Ask } from "#admin/route";
 import type { WiringSaid } from "#admin/schemas";
-import type { ArgumentsBody, ChannelsBody } from "#api";
+import type { ArgumentsBody, ChannelsBody } from "#api-vm";
 import type { Caller } from "#caller";
 import type { BootGuest } from "#channel";
 import { BUNDLE_CREDENTIAL } from "#channel/credentials";
 import { explain, tooManyFiles, type Explained } from "#channel/explain";
-import { FW_CFG_WORD } from "#channel/firmware-word";
 import { fwCfg, FW_CFG_PREFIX } from "#channel/fw-cfg";
 import { BUNDLE_STRING, smbios } from "#channel/smbios";
 import { HatchwayError } from "#error";

@@ -52,7 +52,8 @@ export const WAYS: readonly Way[] = [
     built: true,
     how: "hybrid vsock: a connection to the host's port 5107 arrives at a unix socket of the VM",
     limits: BUNDLE,
-    guestReaders: "the first process that claims them in each boot: start the agent first; a later one raises an alarm",
+    guestReaders:
+      "the first process that claims them in each boot: start the agent first, or have it enrol; a later one raises an alarm",
     hostReaders: "the VM's runner",
     fresh: "at once",
     lost: "nothing",

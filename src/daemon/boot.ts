@@ -5,8 +5,8 @@ import { smbios } from "#channel/smbios";
 import type { Caller } from "#caller";
 import type { GuestIdentities } from "#daemon/guest-identities";
 import type { Vault } from "#vault";
-import type { SecretsDisk, Vm } from "#vm";
-import type { BootSecrets } from "#vmm";
+import type { EnrolOptions, SecretsDisk, Vm } from "#vm";
+import type { BootSecrets, FirmwareItem } from "#vmm";
 import { encodeBundle } from "#bundle/image";
 import { sealImage } from "#bundle/sealed";
 import { generateAgeKey } from "#keygen/age-identity";
@@ -17,8 +17,8 @@ import { valueBuffer } from "#value-buffer";
 const CHANNELS: Record<BootChannel["kind"], BootChannel> = { "fw-cfg": fwCfg, smbios };
 
 /**
- * What the VM is to have from its boot on, opened at this moment; nothing for one that has its secrets another way. `identities`
- * makes what it shows by TLS, for one whose secrets come by that. `log` is
+ * What the VM is to have from its boot on, opened at this moment; nothing for one that has its secrets another way, of one
+ * that enrols a new token, of one that comes by TLS what it shows, by `identities`. `log` is
  * told what is lost. Throws as a boot channel does, and as an image.
  */
 export async function composeBoot(
@@ -29,14 +29,11 @@ export async function composeBoot(
   log: (line: string) => void,
 ): Promise<BootSecrets> {
   const { id, name, launch } = vm;
+  const token = launch?.enrol ? [await tokenOf(vault, self, name, launch.enrol)] : [];
   if (launch?.channel === "tcp") {
-    const identity = await identities.issue(vm);
-    try {
-      return { firmware: [firmwareWord("fw-cfg", "tls", identity)], network: true };
-    } finally {
-      identity.fill(0);
-    }
+    return { firmware: [await shownByTls(identities, vm), ...token], network: true };
   }
+  if (launch?.enrol) return { firmware: token };
   if (launch?.secretsDisk) {
     const disk = await diskOf(await vault.resolve(self, id), launch.secretsDisk);
     log(`vm "${name}" has its secrets on a disk, which does not bring: changes`);
@@ -50,6 +47,15 @@ export async function composeBoot(
   return { firmware: items };
 }
 
+async function tokenOf(vault: Vault, self: Caller, vm: string, { by, reboots }: EnrolOptions): Promise<FirmwareItem> {
+  const line = await vault.mintToken(self, vm, reboots);
+  try {
+    return firmwareWord(by, "enrol", line);
+  } finally {
+    line.fill(0);
+  }
+}
+
 /** A sealed disk has a key of its own, which is of this start alone. */
 async function diskOf(bundle: Bundle, format: SecretsDisk): Promise<BootSecrets> {
   if (format !== "sealed") return { secretsDisk: await imageOf(bundle, format) };
@@ -57,6 +63,15 @@ async function diskOf(bundle: Bundle, format: SecretsDisk): Promise<BootSecrets>
   try {
     const image = await sealImage(encodeBundle(bundle, "tar"), "tar", (plaintext) => ageSeal(recipient, plaintext));
     return { secretsDisk: image, firmware: [firmwareWord("fw-cfg", "key", identity)] };
+  } finally {
+    identity.fill(0);
+  }
+}
+
+async function shownByTls(identities: Pick<GuestIdentities, "issue">, vm: Vm): Promise<FirmwareItem> {
+  const identity = await identities.issue(vm);
+  try {
+    return firmwareWord("fw-cfg", "tls", identity);
   } finally {
     identity.fill(0);
   }

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { connect, type ConnectionOptions, type TLSSocket } from "node:tls";
-import type { VmBody } from "#api";
+import type { VmBody } from "#api-vm";
 import { Authority, pemFile } from "#pki/authority";
 import { GuestConnection } from "#test/kit/guest-connection";
 

@@ -1,6 +1,6 @@
 // The live channels against a real daemon: one conformance suite for all, and what only one of them can do.
 import { describe } from "vitest";
-import type { VmBody } from "#api";
+import type { VmBody } from "#api-vm";
 import { describeChannel, type ChannelCase } from "#test/kit/channel-conformance";
 import { GuestConnection } from "#test/kit/guest-connection";
 import { guestListenConfig, issueGuest, openTls } from "#test/kit/tls-guest";

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { randomBytes } from "node:crypto";
 import { dirname, join } from "node:path";
 import { onTestFinished, test } from "vitest";
-import type { VmBody } from "#api";
+import type { VmBody } from "#api-vm";
 import { KEY } from "#test/kit/channel-conformance";
 import { GuestConnection } from "#test/kit/guest-connection";
 import { call } from "#test/kit/http";
