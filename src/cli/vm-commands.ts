@@ -90,7 +90,10 @@ function defineExplain(command: Command): Command {
 function defineArgs(command: Command): Command {
   return wiringFlags(command)
     .option("--channel <way>", `${WIRED.join(", ")} (the first of them that the VMM has)`)
-    .option("--file <path>", "what fw-cfg, smbios or disk bring; for fw-cfg and systemd a folder, the tar unpacked")
+    .option(
+      "--file <path>",
+      "what fw-cfg, smbios, disk or tcp bring; for fw-cfg and systemd a folder, the tar unpacked",
+    )
     .option("--form <name>", "of VMMs with more than one language: arguments, api, config, …")
     .description(
       "Print what a VMM that you start yourself is to be told, ready to paste, of a VM made with --external. " +
@@ -164,6 +167,10 @@ function machineFlags(command: Command): Command {
     .option("--memory <MiB>", "its memory")
     .option("--cpus <number>", "its processors")
     .option("--append <words>", "more for the kernel's command line")
+    .option(
+      "--channel <way>",
+      "how its secrets come: virtio-serial (the default), or tcp, which gives it a network too",
+    )
     .optionsGroup("Enrolment (its firmware has a token at each start, which the first to use it burns):")
     .option("--enrol [way]", "give out secrets only to who has that token: by fw-cfg (if nothing is said) or smbios")
     .option("--reboots <number>", "for how many boots within one start a token is good, besides the first (0)")
