@@ -1,6 +1,6 @@
 // vm create, launch, start, stop, remove.
 import { resolve } from "node:path";
-import type { EnrolBody, FirmwareBody, LaunchBody, ShareBody, VmBody, VmRequestBody } from "#api-vm";
+import type { EnrolBody, FirmwareBody, LaunchBody, LaunchChannel, ShareBody, VmBody, VmRequestBody } from "#api-vm";
 import type { Wait } from "#client/client";
 import { HatchwayError } from "#error";
 import { vmNameProblem } from "#protocol/names";
@@ -26,6 +26,7 @@ export interface LaunchFlags extends GrantFlags, WaitFlags {
   memory?: string;
   cpus?: string;
   append?: string;
+  channel?: string;
   firmware?: string;
   credentials?: true;
   allowReserved?: true;
@@ -91,7 +92,9 @@ async function readRequest(
   if (problem !== undefined) throw new HatchwayError("invalid", `"${name}" ${problem}`);
   const launch = readLaunch(flags);
   if (flags.external === true && Object.keys(launch).length > 0) {
-    throw new HatchwayError("invalid", "--external and the flags of a machine contradict each other");
+    throw new HatchwayError("invalid", "--external and the flags of a machine contradict each other", {
+      ...(launch.enrol && { hint: `make its token once it is there: hatchway vm enrol ${name} --out FILE` }),
+    });
   }
   const secrets = await readGrants(session.client, flags);
   const request: VmRequestBody = flags.external === true ? { name } : { name, launch };
@@ -111,6 +114,7 @@ function readLaunch(flags: LaunchFlags): LaunchBody {
   if (flags.memory !== undefined) launch.memory_mib = parseMemory("--memory", flags.memory);
   if (flags.cpus !== undefined) launch.cpus = parseCount("--cpus", flags.cpus, 1);
   if (flags.append !== undefined) launch.append = flags.append;
+  if (flags.channel !== undefined) launch.channel = readChannel(flags.channel);
   const firmware = readFirmware(flags);
   if (firmware) launch.firmware = firmware;
   if (flags.secretsDisk !== undefined) launch.secrets_disk = readSecretsDisk(flags);
@@ -119,6 +123,11 @@ function readLaunch(flags: LaunchFlags): LaunchBody {
   const enrol = readEnrol(flags);
   if (enrol) launch.enrol = enrol;
   return launch;
+}
+
+function readChannel(channel: string): LaunchChannel {
+  if (channel === "virtio-serial" || channel === "tcp") return channel;
+  throw new HatchwayError("invalid", `--channel "${channel}" is neither virtio-serial nor tcp`);
 }
 
 function readFirmware({ firmware, credentials, allowReserved }: LaunchFlags): FirmwareBody | undefined {
