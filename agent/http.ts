@@ -8,7 +8,7 @@ import type { Sys } from "./sys.ts";
 
 /** Bytes of an answer's head, at most. */
 export const MAX_HEAD = 8192;
-const CHUNK = 65_536;
+const CHUNK = 16_384;
 /** The longest pause within an answer. */
 const STALL_MS = 10_000;
 const CR = 13;
