@@ -3,35 +3,39 @@ import { AgentError, isFault, reason } from "./error.ts";
 import { DEFAULT_IDENTITY, findIdentity } from "./identity.ts";
 import { resync } from "./resync.ts";
 import { findPort, formatSource, type LiveSource } from "./source.ts";
+import { openSsh } from "./ssh.ts";
 import { Stream, type Connection } from "./stream.ts";
 import { failedWith, HERE, type Fd, type Sys } from "./sys.ts";
 import { TlsStream } from "./tls.ts";
 
 const CONNECT_MS = 5_000;
 const RESYNC_MS = 10_000;
+/** ssh has to reach the host and to agree on keys before it says anything. */
+const SSH_RESYNC_MS = 30_000;
 const HANDSHAKE_MS = 10_000;
 
 type TlsSource = LiveSource & { kind: "tls" };
 
-/** Only root can open a virtio-serial port, or read the key that TLS shows: whoever speaks there needs no claim. */
+/** Only root can open a virtio-serial port, or read the key of ssh or TLS: whoever speaks there needs no claim. */
 export function isRootOnly(source: LiveSource): boolean {
-  return isSerial(source) || source.kind === "tls";
+  return source.kind === "tls" || isBare(source);
 }
 
-function isSerial(source: LiveSource): boolean {
-  return source.kind === "virtio-serial" || source.kind === "unix-serial";
+/** These streams have no beginning of their own, so what is said there begins by a resync. */
+function isBare({ kind }: LiveSource): boolean {
+  return kind === "virtio-serial" || kind === "unix-serial" || kind === "ssh";
 }
 
-/** Opens a stream on which HTTP may begin. */
-export function connect(sys: Sys, source: LiveSource): Connection {
+/** Opens a stream on which HTTP may begin. `keys`: the folder of those that ssh uses. */
+export function connect(sys: Sys, source: LiveSource, keys: string): Connection {
   if (source.kind === "tls") return connectTls(sys, source);
   const stream = new Stream(
     sys,
-    reach(source, () => open(sys, source)),
+    reach(source, () => open(sys, source, keys)),
   );
-  if (!isSerial(source)) return stream;
+  if (!isBare(source)) return stream;
   try {
-    resync(sys, stream, sys.monotonic() + RESYNC_MS);
+    resync(sys, stream, sys.monotonic() + (source.kind === "ssh" ? SSH_RESYNC_MS : RESYNC_MS));
     return stream;
   } catch (error) {
     stream.close();
@@ -65,8 +69,10 @@ function connectTls(sys: Sys, source: TlsSource): Connection {
   }
 }
 
-function open(sys: Sys, source: Exclude<LiveSource, TlsSource>): Fd {
+function open(sys: Sys, source: Exclude<LiveSource, TlsSource>, keys: string): Fd {
   switch (source.kind) {
+    case "ssh":
+      return openSsh(sys, source, keys);
     case "unix":
     case "unix-serial":
       return sys.connectUnix(source.path, CONNECT_MS);

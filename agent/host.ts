@@ -23,15 +23,18 @@ export class Host implements Origin {
   readonly source: LiveSource;
   readonly #sys: Sys;
   readonly #root: Root;
+  /** The folder of ssh's keys. */
+  readonly #keys: string;
   #session: { connection: Connection; http: HttpClient } | undefined;
   #claimed = false;
   /** Whether this guest was given a token at its boot; undefined before that was looked for. */
   #enrols: boolean | undefined;
 
-  constructor(sys: Sys, root: Root, source: LiveSource) {
+  constructor(sys: Sys, root: Root, source: LiveSource, keys: string) {
     this.#sys = sys;
     this.#root = root;
     this.source = source;
+    this.#keys = keys;
   }
 
   bundle(have: string | undefined, waitSeconds: number, sink: BundleSink): "changed" | "same" {
@@ -137,7 +140,7 @@ export class Host implements Origin {
   #exchange(request: Request, patienceMs: number, takeBody: (head: Head) => (piece: Uint8Array) => void): Head {
     try {
       if (!this.#session) {
-        const connection = connect(this.#sys, this.source);
+        const connection = connect(this.#sys, this.source, this.#keys);
         this.#session = { connection, http: new HttpClient(this.#sys, connection) };
       }
       const head = this.#session.http.exchange(request, patienceMs, takeBody);

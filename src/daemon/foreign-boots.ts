@@ -40,6 +40,7 @@ export class ForeignBoots {
   }
 }
 
+/** Those whose streams the VMM brings. */
 const CHANNELS: readonly ChannelKind[] = ["vsock", "virtio-serial"];
 
 function recordId({ id }: Vm, channel: ChannelKind): string {

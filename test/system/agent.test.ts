@@ -281,7 +281,10 @@ describe.each([COMPILED, ON_NODE])("hatchway-agent, $name", ({ command }) => {
     const cases: [string[], string][] = [
       [["sync", "--what"], 'error: unknown flag "--what"\n'],
       [["sync", "extra"], 'error: unexpected argument "extra"\n'],
-      [["sync", "--from", "tls:host:5107"], 'error: source "tls" is not in this version\n'],
+      [
+        ["sync", "--from", "tls:host"],
+        'error: source "tls:host" should be tls:HOST:PORT, an IPv6 address in brackets\n',
+      ],
       [["sync", "--root", "relative"], 'error: --root "relative" should be an absolute path\n'],
       [["exec"], "error: exec needs a command: hatchway-agent exec -- CMD\n"],
     ];

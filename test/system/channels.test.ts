@@ -33,8 +33,16 @@ const tcp: ChannelCase = {
   source: (file) => ["--tls", file],
 };
 
+const ssh: ChannelCase = {
+  rootOnly: true,
+  socket: (vm) => pathOf("ssh", vm),
+  open: (socket) => GuestConnection.openSerial(socket),
+  source: (socket) => ["--from", `unix-serial:${socket}`],
+};
+
 describe("live channels", () => {
   describeChannel("hybrid vsock", vsock);
   describeChannel("virtio-serial", virtioSerial);
+  describeChannel("ssh", ssh);
   describeChannel("tcp", tcp);
 });
