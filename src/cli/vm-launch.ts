@@ -91,7 +91,9 @@ async function readRequest(
   if (problem !== undefined) throw new HatchwayError("invalid", `"${name}" ${problem}`);
   const launch = readLaunch(flags);
   if (flags.external === true && Object.keys(launch).length > 0) {
-    throw new HatchwayError("invalid", "--external and the flags of a machine contradict each other");
+    throw new HatchwayError("invalid", "--external and the flags of a machine contradict each other", {
+      ...(launch.enrol && { hint: `make its token once it is there: hatchway vm enrol ${name} --out FILE` }),
+    });
   }
   const secrets = await readGrants(session.client, flags);
   const request: VmRequestBody = flags.external === true ? { name } : { name, launch };
