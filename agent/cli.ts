@@ -8,6 +8,7 @@ import { examine, findingsJson, findingsText, type Finding } from "./doctor.ts";
 import { become } from "./exec.ts";
 import { Firmware } from "./firmware.ts";
 import { Host } from "./host.ts";
+import { initFile } from "./inits.ts";
 import { openKey } from "./key.ts";
 import { lockHolder, takeLock } from "./lock.ts";
 import { Media, refuseAfterLive } from "./media.ts";
@@ -63,6 +64,9 @@ function perform(sys: Sys, command: Command): number {
     case "units":
       print(sys, dropIn(command));
       return 0;
+    case "init":
+      writeAll(sys, 1, encodeUtf8(initFile(command.init, command.from)));
+      return 0;
   }
 }
 
@@ -72,7 +76,7 @@ function open(sys: Sys, place: Place): Root {
   return openRoot(sys, place.root, place.mount);
 }
 
-function originOf(sys: Sys, root: Root, { from, keyFile }: Place): Origin {
+function originOf(sys: Sys, root: Root, { from, keyFile, sshKeys }: Place): Origin {
   const source = from === undefined ? detectSource(sys) : parseSource(from);
   switch (source.kind) {
     case "fw-cfg":
@@ -88,7 +92,8 @@ function originOf(sys: Sys, root: Root, { from, keyFile }: Place): Origin {
     case "vsock":
     case "unix":
     case "unix-serial":
-      return new Host(sys, root, source);
+    case "ssh":
+      return new Host(sys, root, source, sshKeys);
   }
 }
 

@@ -8,7 +8,7 @@ import { hasSwap, mountOf } from "./mounts.ts";
 import { findPort, formatSource, PORT_NAME } from "./source.ts";
 import { failedWith, HERE, RENAME_EXCHANGE, SysError, type Sys } from "./sys.ts";
 import { decodeUtf8 } from "./text.ts";
-import { readFile, statOrNone } from "./tree.ts";
+import { openDirectory, readFile, statOrNone, using } from "./tree.ts";
 
 /** `none`: a way that this guest does not have, which is no fault while it has another. */
 export interface Finding {
@@ -22,6 +22,7 @@ export interface Finding {
 /** A guest's clock that is before this was never set: the first of 2025. */
 const EARLIEST = 1_735_689_600_000;
 const DISK = "HATCHWAY";
+const VSOCK_DRIVER = "/sys/bus/virtio/drivers/vmw_vsock_virtio_transport";
 
 /** Looks, and changes nothing. `agent` is what it is like with the agent itself, if it has run. */
 export function examine(sys: Sys, root: string, agent: readonly Finding[]): Finding[] {
@@ -84,14 +85,13 @@ function port(sys: Sys): Found {
 
 function vsock(sys: Sys): Found {
   if (!statOrNone(sys, HERE, "/dev/vsock")) return { state: "none", detail: "no /dev/vsock" };
-  if (statOrNone(sys, HERE, "/sys/bus/virtio/drivers/vmw_vsock_virtio_transport")) {
-    return { state: "ok", detail: "/dev/vsock, with the driver of virtio" };
+  if (!statOrNone(sys, HERE, VSOCK_DRIVER)) {
+    const mend = "modprobe vmw_vsock_virtio_transport, or the driver of your VMM";
+    return { state: "warn", detail: "/dev/vsock without a driver of virtio", mend };
   }
-  return {
-    state: "warn",
-    detail: "/dev/vsock without a driver of virtio",
-    mend: "modprobe vmw_vsock_virtio_transport",
-  };
+  const bound = using(sys, openDirectory(sys, HERE, VSOCK_DRIVER), (dir) => sys.readdir(dir));
+  if (bound.some((name) => /^virtio[0-9]+$/.test(name))) return { state: "ok", detail: "/dev/vsock, with a device" };
+  return { state: "none", detail: "/dev/vsock, and no device of virtio behind it" };
 }
 
 function firmware(sys: Sys, kind: "fw-cfg" | "smbios", place: string, mend: string): Found {

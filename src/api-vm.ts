@@ -1,4 +1,5 @@
 // The JSON bodies of what the admin API says of VMs: see api.ts.
+import type { ChannelKind } from "#channel";
 import type { FormName, VmmName, WiredChannel } from "#wiring";
 import type { DeliveryBody } from "./api.ts";
 
@@ -115,7 +116,7 @@ export interface VmBody {
   cid?: number;
   /** What of an adopted VM could not be done. */
   problem?: { message: string; hint?: string };
-  channels: { kind: "vsock" | "virtio-serial"; path: string }[];
+  channels: { kind: ChannelKind; path: string }[];
   control_socket: string;
   /** The socket of the minimal guest's shell port, while it runs. */
   shell_socket?: string;
@@ -233,6 +234,14 @@ export interface ImageRequest {
   /** What the caller has already: the answer is then 204 if it still is the VM's revision after `wait` seconds (0 to 60). */
   have?: string;
   wait?: number;
+}
+
+/** `POST /vms/NAME/push`: a revision, which `/vms/NAME/image` gave, is in force in the guest. Answers the VM. */
+export interface PushRequest {
+  /** Of the bundle's manifest. */
+  revision: string;
+  /** What holds the files there: "tmpfs", "tmpfs,noswap" or "ramfs". */
+  mount: string;
 }
 
 /** The header of an image's answer that says of which revision it is. */

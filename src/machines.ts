@@ -1,4 +1,5 @@
 import type { Caller } from "#caller";
+import type { ChannelKind } from "#channel";
 import type { VmRequest } from "#vault";
 import type { Convergence, Vm } from "#vm";
 
@@ -22,7 +23,7 @@ export interface VmView {
   secrets: string[];
   convergence: Convergence;
   /** What its live channels listen on. */
-  channels: { kind: "vsock" | "virtio-serial"; path: string }[];
+  channels: { kind: ChannelKind; path: string }[];
   controlSocket: string;
   /** What of an adopted VM could not be done, and what to do about it. */
   problem?: { message: string; hint?: string };

@@ -22,29 +22,32 @@ import {
 import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
 import {
   attachment,
-  backupQuery,
-  canQuery,
-  graceQuery,
   imageRequest,
   tokenRequest,
   keyBackup,
-  launchQuery,
-  logQuery,
   nodeCreation,
+  push,
   processReport,
   renaming,
   rollback,
   secretChange,
   secretCreation,
-  trailQuery,
-  unsealQuery,
   valueQuery,
   vmCreation,
+} from "#admin/schemas";
+import {
+  backupQuery,
+  canQuery,
+  graceQuery,
+  launchQuery,
+  logQuery,
+  trailQuery,
+  unsealQuery,
   waitQuery,
   wayQuery,
   wiringQuery,
   type LogQuery,
-} from "#admin/schemas";
+} from "#admin/queries";
 import { createNode, listGroupNodes, listHostGroups, listNodes, removeNode, type NodeParts } from "#admin/nodes";
 import {
   changeSecret,
@@ -66,6 +69,7 @@ import {
   detach,
   listGrants,
   listVms,
+  recordPush,
   observeVm,
   removeVm,
   showConsole,
@@ -119,6 +123,7 @@ const table: readonly Route<AdminParts>[] = [
   route("DELETE", "/vms/{name}/secrets/{secret}/pin", {}, unpin),
   route("POST", "/vms/{name}/token", { json: tokenRequest }, mintToken),
   route("POST", "/vms/{name}/image", { json: imageRequest }, buildImage),
+  route("POST", "/vms/{name}/push", { json: push }, recordPush),
   route("GET", "/vms/{name}/arguments", { query: wiringQuery }, vmArguments),
   route("GET", "/vms/{name}/channels", { query: wiringQuery }, vmChannels),
 

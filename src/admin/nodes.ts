@@ -1,6 +1,7 @@
 // Slicer's other routes: VMs by host group. What is launched here is a VM like any other.
 import { created, ok, type Answer, type Ask } from "#admin/route";
-import type { Said, WaitQuery } from "#admin/schemas";
+import type { Said } from "#admin/schemas";
+import type { WaitQuery } from "#admin/queries";
 import { waitOf, type VmParts } from "#admin/vms";
 import type { HostGroupBody, NodeBody, NodeRequestBody } from "#api-vm";
 import { HatchwayError } from "#error";

@@ -16,7 +16,8 @@ export function addVmCommands(run: Run, program: Command): void {
   const vm = group(
     program,
     "vm",
-    "launch, create, adopt, exec, start, stop, remove, attach, detach, unpin, list, show, status, logs, shell, explain, enrol, args",
+    "launch, create, adopt, exec, start, stop, remove, attach, detach, unpin, list, show, status, logs, shell, explain, " +
+      "enrol, args, ssh-key",
     "VMs: those that Hatchway starts, the secrets attached to each, and how far each of them is.",
   );
   if (!run.words.includes("vm")) return;
@@ -50,6 +51,14 @@ export function addVmCommands(run: Run, program: Command): void {
     enrolVm,
   );
   leaf(run, vm, "args <name>", "print what a VMM that you start yourself is to be told", defineArgs, vmArgs);
+  leaf(
+    run,
+    vm,
+    "ssh-key <name> <public-key>",
+    "print the line by which sshd lets a VM's key have its secrets",
+    defineSshKey,
+    lazySshKey,
+  );
   vm.commandsGroup("Looking:");
   leaf(run, vm, "list", "list VMs", (command) => command.alias("ls"), listVms);
   leaf(run, vm, "show <name>", "show all about a VM", (command) => command, showVm);
@@ -95,6 +104,18 @@ function defineArgs(command: Command): Command {
         "hatchway vm args web-1 --channel disk --file /dev/shm/web-1.erofs",
       ),
     );
+}
+
+const lazySshKey: Action<object> = async (session, operands) =>
+  (await import("./ssh-key.ts")).printSshKey(session, operands);
+
+function defineSshKey(command: Command): Command {
+  return command
+    .description(
+      "Print a line for the authorized_keys of the VM's runner: whoever has that key gets this VM's secrets from " +
+        "sshd, live, and can do nothing else: no shell, no forwarding. The key pair is made in the guest.",
+    )
+    .addHelpText("after", examples("hatchway vm ssh-key web-1 web-1.pub >>~web-1/.ssh/authorized_keys"));
 }
 
 function defineExec(command: Command): Command {

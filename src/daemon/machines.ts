@@ -240,14 +240,20 @@ export class HostMachines implements Machines {
     const endpoint = await Endpoint.open(this.#directory(vm), vm, {
       vsock: vm.adopted?.by === "uds" ? adoptedVsock(vm.adopted.path, isNew, (error) => log.report(error)) : vsock,
       vault,
-      accept: vm.launch ? accept : (stream, identity) => void this.#acceptForeign(vm, stream, identity),
+      accept: (stream, identity) => {
+        if (vm.launch || identity.channel === "ssh") accept(stream, identity);
+        else void this.#acceptForeign(vm, stream, identity);
+      },
       machines: this,
       report: (line) => log.write(line),
     });
     this.#endpoints.set(vm.id, endpoint);
   }
 
-  /** Of a VM that something else runs: serves the stream once it is known which boot it is of. */
+  /**
+   * Of a VM that something else runs: serves the stream once it is known which boot it is of. What comes by ssh is brought
+   * by a process of its own each time, of which no boot can be told: there it is the key that counts.
+   */
   async #acceptForeign(vm: Vm, stream: Duplex, identity: GuestIdentity): Promise<void> {
     stream.on("error", () => stream.destroy());
     try {

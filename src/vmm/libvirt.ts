@@ -6,7 +6,7 @@ import { checkWired, DISK_SERIAL, fileNotes, fileOf, onlyBy, SHARE_TAG, shareNot
 
 export const libvirt: Wirer = {
   vmm: "libvirt",
-  proof: "checked by a test with virsh define --validate of Debian 12; no domain is started by it",
+  proof: "checked by a test with virsh define --validate of Debian 12, which also starts a domain with virtio-serial",
   maxFirmwareFiles: FREE_SLOTS,
   refusal: onlyBy("libvirt", ["virtio-serial", "fw-cfg", "disk", "9p", "virtiofs"], {
     vsock: "its <vsock> is the host kernel's, on which this version does not listen",
