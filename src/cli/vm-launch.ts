@@ -5,6 +5,7 @@ import type { Wait } from "#client/client";
 import { HatchwayError } from "#error";
 import { vmNameProblem } from "#protocol/names";
 import { warnOfAlarms } from "./convergence.ts";
+import { readEnrol, type EnrolFlags } from "./enrol-flags.ts";
 import { readGrants, type GrantFlags } from "./grant-flags.ts";
 import { withProgress } from "./progress.ts";
 import { parseCount, parseDuration, parseMemory, plural } from "./quantity.ts";
@@ -17,7 +18,7 @@ export interface WaitFlags {
   timeout?: string;
 }
 
-export interface LaunchFlags extends GrantFlags, WaitFlags {
+export interface LaunchFlags extends GrantFlags, WaitFlags, EnrolFlags {
   external?: true;
   runner?: string;
   kernel?: string;
@@ -33,8 +34,6 @@ export interface LaunchFlags extends GrantFlags, WaitFlags {
   secretsDisk?: string;
   share?: string;
   plain?: true;
-  enrol?: string | true;
-  reboots?: string;
 }
 
 export async function createVm(session: Session, operands: readonly string[], flags: LaunchFlags): Promise<undefined> {
@@ -120,7 +119,7 @@ function readLaunch(flags: LaunchFlags): LaunchBody {
   if (flags.secretsDisk !== undefined) launch.secrets_disk = readSecretsDisk(flags);
   const share = readShare(flags);
   if (share) launch.share = share;
-  const enrol = readEnrol(flags);
+  const enrol = readEnrolment(flags);
   if (enrol) launch.enrol = enrol;
   return launch;
 }
@@ -171,21 +170,15 @@ function readShare({ share, plain, firmware, secretsDisk }: LaunchFlags): ShareB
   return { by: share, ...(plain === true && { form: "plain" as const }) };
 }
 
-function readEnrol({ enrol, reboots, firmware, secretsDisk, share }: LaunchFlags): EnrolBody | undefined {
-  if (enrol === undefined) {
-    if (reboots === undefined) return undefined;
-    throw new HatchwayError("invalid", "--reboots is of --enrol, which is not given");
-  }
-  if (firmware !== undefined || secretsDisk !== undefined || share !== undefined) {
-    throw new HatchwayError(
-      "invalid",
-      "--enrol is for secrets that come live, not with --firmware, --secrets-disk or --share",
-    );
-  }
-  const by = enrol === true ? "fw-cfg" : enrol;
-  if (by !== "fw-cfg" && by !== "smbios")
-    throw new HatchwayError("invalid", `--enrol "${by}" is neither fw-cfg nor smbios`);
-  return { by, reboots: reboots === undefined ? 0 : parseCount("--reboots", reboots, 0) };
+/** A guest that enrols gets its secrets live. */
+function readEnrolment(flags: LaunchFlags): EnrolBody | undefined {
+  const { firmware, secretsDisk, share } = flags;
+  const enrol = readEnrol(flags);
+  if (!enrol || (firmware === undefined && secretsDisk === undefined && share === undefined)) return enrol;
+  throw new HatchwayError(
+    "invalid",
+    "--enrol is for secrets that come live, not with --firmware, --secrets-disk or --share",
+  );
 }
 
 function readWait(flags: WaitFlags): Wait | undefined {
