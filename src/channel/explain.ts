@@ -55,6 +55,12 @@ function unfitOf({ name, built }: Way, situation: Situation): Unfit | undefined 
   if (isLaunched && name === "vsock") {
     return { reason: "vm launch gives its guests no such device", instead: "use virtio-serial" };
   }
+  if (isLaunched && name === "smb") {
+    return {
+      reason: "vm launch keeps QEMU from starting programs, and it would start smbd",
+      instead: "use 9p or virtiofs",
+    };
+  }
   return (
     wirer.refusal(name, qemu) ??
     tooOld(name, situation) ??

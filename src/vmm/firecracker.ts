@@ -13,6 +13,9 @@ export const firecracker: Wirer = {
     "virtio-serial": "Firecracker has no virtio-serial ports",
     "fw-cfg": "fw_cfg is QEMU's",
     smbios: "Firecracker has no SMBIOS tables",
+    "9p": "Firecracker shares no folders",
+    virtiofs: "Firecracker shares no folders",
+    smb: "Firecracker shares no folders",
   }),
 
   wire(request) {
