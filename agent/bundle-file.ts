@@ -147,10 +147,10 @@ class Fresh implements BundleSink {
     this.#sink = sink;
   }
 
-  manifest(manifest: Manifest): void {
+  manifest(manifest: Manifest, json: Uint8Array): void {
     this.revision = manifest.revision;
     this.isSame = manifest.revision === this.have;
-    if (!this.isSame) this.#sink.manifest(manifest);
+    if (!this.isSame) this.#sink.manifest(manifest, json);
   }
 
   entry(entry: ManifestEntry, header: TarHeader): void {

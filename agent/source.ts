@@ -18,6 +18,8 @@ export type Source =
   | { kind: "dir"; path: string }
   /** A bundle's tar. */
   | { kind: "file"; path: string }
+  /** The host's sshd, which knows this guest by its key and runs one command for it. */
+  | { kind: "ssh"; user: string; host: string; port: number }
   /** A unix socket that speaks as a virtio-serial port does, resync and all: for tests. */
   | { kind: "unix-serial"; path: string };
 
@@ -28,9 +30,18 @@ export type DiskSource = Extract<Source, { kind: "label" | "serial" }>;
 export type MediaSource = DiskSource | Extract<Source, { kind: "dir" | "file" }>;
 export type LiveSource = Exclude<Source, FirmwareSource | MediaSource>;
 
+/** Those that a guest reaches only once it has a network. */
+export function isNetwork({ kind }: Source): boolean {
+  return kind === "ssh";
+}
+
 export const PORT_NAME = "org.hatchway.0";
 const PORTS = "/sys/class/virtio-ports";
-const LATER: ReadonlySet<string> = new Set(["tls", "ssh"]);
+const LATER: ReadonlySet<string> = new Set(["tls"]);
+const SSH_PORT = 22;
+/** No part begins with a hyphen, which ssh would take for an option. */
+const SSH_PLACE =
+  /^([A-Za-z_][A-Za-z0-9._-]{0,31})@([A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::([1-9][0-9]{0,4}))?$/;
 
 export function parseSource(text: string): Source {
   const colon = text.indexOf(":");
@@ -66,11 +77,21 @@ export function parseSource(text: string): Source {
     if (!rest.startsWith("/") || rest.length > 4_000) throw bad(text, `${kind}:PATH, an absolute path`);
     return { kind, path: rest };
   }
+  if (kind === "ssh") return parseSsh(text, rest);
   if (LATER.has(kind)) throw new AgentError("usage", `source "${kind}" is not in this version`);
   throw bad(
     text,
-    "one of virtio-serial:NAME, vsock:CID:PORT, unix:PATH, fw-cfg, smbios, label:NAME, serial:NAME, dir:PATH, file:PATH",
+    "one of virtio-serial:NAME, vsock:CID:PORT, unix:PATH, fw-cfg, smbios, label:NAME, serial:NAME, dir:PATH, file:PATH, ssh:USER@HOST",
   );
+}
+
+function parseSsh(text: string, rest: string): Source {
+  const [, user, host, digits] = SSH_PLACE.exec(rest) ?? [];
+  const port = Number(digits ?? SSH_PORT);
+  if (user === undefined || host === undefined || port > 65_535) {
+    throw bad(text, "ssh:USER@HOST or ssh:USER@HOST:PORT, an IPv6 address in brackets");
+  }
+  return { kind: "ssh", user, host, port };
 }
 
 function parseWord(text: string): number | undefined {
@@ -92,6 +113,8 @@ export function formatSource(source: Source): string {
     case "dir":
     case "file":
       return `${source.kind}:${source.path}`;
+    case "ssh":
+      return `ssh:${source.user}@${source.host}${source.port === SSH_PORT ? "" : `:${source.port}`}`;
     case "label":
       return `label:${source.label}`;
     case "serial":

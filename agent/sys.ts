@@ -124,6 +124,11 @@ export interface Sys extends OpenFlags {
    * group is killed and ETIMEDOUT thrown. Exit code 0 to 255, or 256 + signal.
    */
   run(argv: readonly Uint8Array[], env: readonly Uint8Array[], timeoutMs: number): number;
+  /**
+   * Starts `argv[0]`, a path, with `env` alone, in a session of its own, and does not wait for it: the stream, non-blocking,
+   * that is its input and output. Its stderr is ours. It ends by itself when it sees the end of its input.
+   */
+  spawn(argv: readonly Uint8Array[], env: readonly Uint8Array[]): Fd;
   /** Becomes another program; returns only by throwing. Strings with a value are wiped from memory when it fails. */
   execve(path: string, argv: readonly Uint8Array[], env: readonly Uint8Array[]): never;
   kill(pid: number, signal: number): void;

@@ -1,4 +1,5 @@
 // UTF-8 (RFC 3629), since the small engine has no TextEncoder. For names, paths and JSON; never for values.
+import { textOf } from "#protocol/json";
 
 export function encodeUtf8(text: string): Uint8Array {
   const bytes: number[] = [];
@@ -18,12 +19,23 @@ export function encodeUtf8(text: string): Uint8Array {
 export function decodeUtf8(bytes: Uint8Array): string {
   const parts: string[] = [];
   for (let at = 0; at < bytes.length;) {
+    // Most text is ASCII, which needs no look at each byte.
+    const run = textOf(bytes.subarray(at, at + RUN));
+    const plain = run.search(NOT_ASCII);
+    if (plain !== 0) {
+      parts.push(plain < 0 ? run : run.slice(0, plain));
+      at += plain < 0 ? run.length : plain;
+      continue;
+    }
     const [code, length] = codePoint(bytes, at);
     parts.push(String.fromCodePoint(code ?? 0xfffd));
     at += length;
   }
   return parts.join("");
 }
+
+const RUN = 256;
+const NOT_ASCII = /[\u0080-\u00ff]/;
 
 /** Whether the bytes are UTF-8, found out without making a string of them. */
 export function isUtf8(bytes: Uint8Array): boolean {
@@ -57,6 +69,16 @@ export function hex(bytes: Uint8Array): string {
   let text = "";
   for (const byte of bytes) text += `${HEX[byte >> 4] ?? ""}${HEX[byte & 15] ?? ""}`;
   return text;
+}
+
+/** As `hex`, from bytes to bytes: of a key. */
+export function hexBytes(bytes: Uint8Array): Uint8Array {
+  const digits = new Uint8Array(2 * bytes.length);
+  for (const [at, byte] of bytes.entries()) {
+    digits[2 * at] = HEX.charCodeAt(byte >> 4);
+    digits[2 * at + 1] = HEX.charCodeAt(byte & 15);
+  }
+  return digits;
 }
 
 /** For messages: what is not printable ASCII becomes "?", at most `most` characters. */

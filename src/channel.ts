@@ -62,7 +62,7 @@ export interface Composed {
 /** All are root's and 0400 there, and named by the secret, not by its path; no variable, link, or word of what to do. */
 export type Loss = "owners" | "modes" | "paths" | "variables" | "links" | "reactions" | "changes";
 
-export type ChannelKind = "vsock" | "virtio-serial";
+export type ChannelKind = "vsock" | "virtio-serial" | "ssh";
 
 export interface ChannelVm {
   id: string;

@@ -8,7 +8,7 @@ import type { PlainSide } from "#mirror";
 import type { Scope, Verb, Verdict } from "#role";
 import type { DeliveryChange, Secret, SecretVersion } from "#secret";
 import type { Trail } from "#trail";
-import type { Convergence, LaunchOptions, Runner, Vm } from "#vm";
+import type { Adoption, Convergence, LaunchOptions, Runner, Vm } from "#vm";
 
 /**
  * The only door to what is stored. Every operation takes its caller first and runs in one order: authorise, audit the
@@ -78,8 +78,27 @@ export interface Vault {
   newGeneration(caller: Caller, vmId: string): Promise<void>;
   /** The first process of a generation claims the API with a key of 32 bytes; another key later is "exists". */
   claim(caller: Caller, key: Buffer): Promise<void>;
+  /**
+   * From now on the VM enrols (#protocol/enrol): the line for its firmware, with a token for its next boot and `reboots` more,
+   * which the caller wipes. Whatever token it had is void.
+   */
+  mintToken(caller: Caller, vm: string, reboots: number): Promise<Buffer>;
+  /** Whether this VM enrols: then neither a first claim nor a device of root's is enough. */
+  enrols(caller: Caller): Promise<boolean>;
+  /** The generation that a guest enrols in. Throws "not-found" for a VM that does not enrol. */
+  enrolling(caller: Caller): Promise<number>;
+  /**
+   * A claim's key, sealed to the guest that has the token. Throws "unauthenticated" for who has not, "exists" for a token that
+   * is spent or another's; both raise an alarm.
+   */
+  enrol(caller: Caller, request: EnrolRequest): Promise<Buffer>;
   /** Whether `key` holds the claim of this generation; constant time. A wrong one raises an alarm. */
   proves(caller: Caller, key: Buffer): Promise<boolean>;
+  /**
+   * Somebody brought `revision`, which he had by `export`, into the guest and saw it in force there: kept as if the guest
+   * had said so. Throws "invalid" for what is none of this boot, or older than what is there.
+   */
+  pushed(caller: Caller, vm: string, revision: string, mount: string): Promise<void>;
   /** Keeps what the guest says of `revision`, as far as it can be true. */
   receive(caller: Caller, revision: string, receipt: ReceiptClaim): Promise<void>;
 
@@ -123,11 +142,23 @@ export interface VmRequest {
   runner: Runner;
   group?: string;
   launch?: LaunchOptions;
+  adopted?: Adoption;
+  /** Of an adoption by pid: the process that has it now. */
+  pid?: number;
+  cid?: number;
   grants: readonly GrantRequest[];
   /** Attach every secret that there is, as Slicer does where no list is given. */
   all?: boolean;
   /** Attach those too that are for every new VM. */
   defaults?: boolean;
+}
+
+/** What a guest enrols with: 32 bytes each. */
+export interface EnrolRequest {
+  /** Its public key (X25519). */
+  guest: Buffer;
+  nonce: Buffer;
+  mac: Buffer;
 }
 
 /** A receipt as the guest words it, checked for form but not believed. */

@@ -57,6 +57,7 @@ static const JSCFunctionListEntry exports[] = {
     FUNCTION("watch", 1, sys_watch),
     FUNCTION("awaitAny", 1, sys_await_any),
     FUNCTION("run", 3, sys_run),
+    FUNCTION("spawn", 2, sys_spawn),
     FUNCTION("execve", 3, sys_execve),
     FUNCTION("kill", 2, sys_kill),
     FUNCTION("getpid", 0, sys_getpid),

@@ -77,6 +77,7 @@ SYS_CALL(sys_peer_name);
 SYS_CALL(sys_watch);
 SYS_CALL(sys_await_any);
 SYS_CALL(sys_run);
+SYS_CALL(sys_spawn);
 SYS_CALL(sys_execve);
 SYS_CALL(sys_kill);
 SYS_CALL(sys_getpid);

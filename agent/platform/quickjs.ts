@@ -52,6 +52,7 @@ export const quickjs: Sys = {
   watch: (path) => check(`watch ${path}`, sys.watch(path)),
   awaitAny: (fds) => check("poll", sys.awaitAny(fds)),
   run: (argv, env, timeoutMs) => check("run", sys.run(argv, env, timeoutMs)),
+  spawn: (argv, env) => check("spawn", sys.spawn(argv, env)),
   execve: (path, argv, env) => {
     check(`execute ${path}`, sys.execve(path, argv, env));
     throw new Error("execve returned");

@@ -48,6 +48,7 @@ declare module "sys" {
   export function watch(path: string): number;
   export function awaitAny(fds: readonly number[]): number;
   export function run(argv: readonly Uint8Array[], env: readonly Uint8Array[], timeoutMs: number): number;
+  export function spawn(argv: readonly Uint8Array[], env: readonly Uint8Array[]): number;
   export function execve(path: string, argv: readonly Uint8Array[], env: readonly Uint8Array[]): number;
   export function kill(pid: number, signal: number): number;
   export function getpid(): number;

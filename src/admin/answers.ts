@@ -2,17 +2,11 @@
 // src/api.ts are what counts: a schema that does not fit its type does not compile.
 import { z } from "@hono/zod-openapi";
 import type {
-  ArgumentsBody,
-  ChannelsBody,
   CanBody,
-  ConvergenceBody,
   ErrorBody,
-  GrantBody,
-  HostGroupBody,
   KeyBackupBody,
   KeysBody,
   UnsealedBody,
-  NodeBody,
   RestoredBody,
   RewrapBody,
   SecretBody,
@@ -21,10 +15,10 @@ import type {
   StatusBody,
   TrailBody,
   VersionBody,
-  VmBody,
   WayBody,
   WhoamiBody,
 } from "#api";
+import type { ArgumentsBody, ChannelsBody, ConvergenceBody, GrantBody, HostGroupBody, NodeBody, VmBody } from "#api-vm";
 import type { BackupContents } from "#backup";
 import { ROLES } from "#role";
 import { FORMS, VMMS, WIRED } from "#wiring";
@@ -107,6 +101,7 @@ const launch = z.strictObject({
     .optional(),
   secrets_disk: z.enum(["erofs", "squashfs", "iso", "sealed"]).optional(),
   share: z.strictObject({ by: z.enum(["9p", "virtiofs"]), form: z.enum(["sealed", "plain"]).optional() }).optional(),
+  enrol: z.strictObject({ by: z.enum(["fw-cfg", "smbios"]), reboots: count }).optional(),
 });
 
 const convergence: Answer<ConvergenceBody> = z
@@ -121,6 +116,12 @@ const convergence: Answer<ConvergenceBody> = z
     mount: z.string().optional(),
     agent: z.string().optional(),
     last_contact: time.optional(),
+    enrolment: z
+      .strictObject({
+        state: z.enum(["waiting", "enrolled", "spent"]),
+        reboots: count.openapi({ description: "for how many more boots the token is good" }),
+      })
+      .optional(),
     alarms: z.array(z.strictObject({ at: time, what: z.string(), count })),
   })
   .openapi("Convergence");
@@ -140,8 +141,18 @@ export const vm: Answer<VmBody> = z
     pid: count.optional(),
     accelerator: z.enum(["kvm", "tcg"]).optional(),
     accelerator_reason: z.string().optional(),
+    adopted: z
+      .union([
+        z.strictObject({ uds: z.string() }),
+        z.strictObject({ qmp: z.string() }),
+        z.strictObject({ libvirt: z.string() }),
+        z.strictObject({ pid: z.null() }),
+      ])
+      .optional(),
+    cid: count.optional(),
+    problem: z.strictObject({ message: z.string(), hint: z.string().optional() }).optional(),
     launch: launch.optional(),
-    channels: z.array(z.strictObject({ kind: z.enum(["vsock", "virtio-serial"]), path: z.string() })),
+    channels: z.array(z.strictObject({ kind: z.enum(["vsock", "virtio-serial", "ssh"]), path: z.string() })),
     control_socket: z.string(),
     shell_socket: z.string().optional(),
     convergence,
@@ -153,7 +164,15 @@ export const vmmArguments: Answer<ArgumentsBody> = z
     vmm: z.enum(VMMS),
     qemu: z.string().optional(),
     channel: z.enum(WIRED),
-    forms: z.array(z.strictObject({ name: z.enum(FORMS), what: z.string(), text: z.string() })),
+    oem_prefix: z.string().optional(),
+    forms: z.array(
+      z.strictObject({
+        name: z.enum(FORMS),
+        what: z.string(),
+        text: z.string(),
+        words: z.array(z.string()).optional(),
+      }),
+    ),
     notes: z.array(z.string()),
   })
   .openapi("Arguments");

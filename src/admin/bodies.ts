@@ -1,17 +1,8 @@
 // Between the JSON bodies of the admin API and the nouns of the domain.
 import type { LaunchSaid, Said, VmSaid } from "#admin/schemas";
 import type { AboutChange } from "#about";
-import type {
-  AboutBody,
-  AttachRequest,
-  ConvergenceBody,
-  DeliveryBody,
-  GrantBody,
-  LaunchBody,
-  SecretBody,
-  VersionBody,
-  VmBody,
-} from "#api";
+import type { AboutBody, DeliveryBody, SecretBody, VersionBody } from "#api";
+import type { AdoptBody, AttachRequest, ConvergenceBody, GrantBody, LaunchBody, VmBody } from "#api-vm";
 import type { Caller } from "#caller";
 import { HatchwayError } from "#error";
 import { mergeDelivery, type GrantRequest } from "#grant";
@@ -19,8 +10,9 @@ import { hostUser } from "#host/users";
 import type { VmView } from "#machines";
 import type { Delivery, DeliveryChange, Secret, SecretVersion } from "#secret";
 import type { Given, VmRequest } from "#vault";
-import { DEFAULT_MACHINE, isSynced, type Convergence, type LaunchOptions, type Runner } from "#vm";
+import { DEFAULT_MACHINE, isSynced, type Adoption, type Convergence, type LaunchOptions, type Runner } from "#vm";
 import { diskFormat } from "#vmm/disk";
+import { ownerNow } from "#vmm/sighting";
 
 /** RFC 3339, UTC. */
 function time(milliseconds: number): string {
@@ -84,7 +76,7 @@ export function grantBody({ grant, secret, newest }: Given): GrantBody {
 }
 
 function convergenceBody(convergence: Convergence): ConvergenceBody {
-  const { generation, wanted, applied, lastContact, alarms } = convergence;
+  const { generation, wanted, applied, lastContact, enrolment, alarms } = convergence;
   return defined<ConvergenceBody>({
     generation,
     wanted,
@@ -96,11 +88,13 @@ function convergenceBody(convergence: Convergence): ConvergenceBody {
     mount: applied?.mount,
     agent: applied?.agent,
     last_contact: lastContact === undefined ? undefined : time(lastContact),
+    enrolment,
     alarms: alarms.map(({ at, what, count }) => ({ at: time(at), what, count })),
   });
 }
 
-export async function vmBody({ vm, machine, secrets, convergence, channels, controlSocket }: VmView): Promise<VmBody> {
+export async function vmBody(view: VmView): Promise<VmBody> {
+  const { vm, machine, secrets, convergence, channels, controlSocket, problem } = view;
   const running = machine.state === "running" ? machine : undefined;
   const user = await hostUser(vm.runner.uid);
   return defined<VmBody>({
@@ -116,6 +110,9 @@ export async function vmBody({ vm, machine, secrets, convergence, channels, cont
     accelerator: running?.accelerator,
     accelerator_reason: running?.acceleratorReason,
     launch: vm.launch && launchBody(vm.launch),
+    adopted: vm.adopted && adoptedBody(vm.adopted),
+    cid: vm.cid,
+    problem,
     channels,
     control_socket: controlSocket,
     shell_socket: running?.shellSocket,
@@ -123,7 +120,20 @@ export async function vmBody({ vm, machine, secrets, convergence, channels, cont
   });
 }
 
-function launchBody({ memoryMiB, disk, firmware, secretsDisk, ...rest }: LaunchOptions): LaunchBody {
+function adoptedBody(adopted: Adoption): VmBody["adopted"] {
+  switch (adopted.by) {
+    case "uds":
+      return { uds: adopted.path };
+    case "qmp":
+      return { qmp: adopted.path };
+    case "libvirt":
+      return { libvirt: adopted.domain };
+    case "pid":
+      return { pid: null };
+  }
+}
+
+function launchBody({ memoryMiB, disk, firmware, secretsDisk, enrol, ...rest }: LaunchOptions): LaunchBody {
   const { kind, reader, allowReserved } = firmware ?? {};
   return {
     ...rest,
@@ -132,6 +142,7 @@ function launchBody({ memoryMiB, disk, firmware, secretsDisk, ...rest }: LaunchO
       firmware: { kind, ...(reader && { reader }), ...(allowReserved === true && { allow_reserved: true }) },
     }),
     ...(secretsDisk && { secrets_disk: secretsDisk }),
+    ...(enrol && { enrol }),
     memory_mib: memoryMiB,
   };
 }
@@ -177,10 +188,17 @@ export async function vmRequest(
   options: { start: boolean; attachDefault: "defaults" | "all" },
 ): Promise<VmRequest> {
   const launch = said.launch ?? (options.start ? {} : undefined);
+  if (launch && said.adopt) {
+    throw new HatchwayError("invalid", "a vm that runs already is adopted, or one is launched, not both");
+  }
+  const adopted = said.adopt && adoption(said.adopt);
   return {
     name: said.name,
-    runner: await runnerOf(said.runner, caller),
+    runner: adopted ? await adoptedRunner(said, adopted) : await runnerOf(said.runner, caller),
     ...(launch && { launch: await launchOptions(launch) }),
+    ...(adopted && { adopted }),
+    ...(said.adopt?.pid !== undefined && { pid: said.adopt.pid }),
+    ...(said.adopt?.cid !== undefined && { cid: said.adopt.cid }),
     grants: (said.secrets ?? []).map((secret) =>
       typeof secret === "string" ? { secret, change: {} } : grantRequest(secret.name, secret),
     ),
@@ -188,9 +206,36 @@ export async function vmRequest(
   };
 }
 
+function adoption({ uds, qmp, libvirt, pid, cid }: Said<AdoptBody>): Adoption {
+  const ways: Adoption[] = [
+    ...(uds === undefined ? [] : [{ by: "uds" as const, path: uds }]),
+    ...(qmp === undefined ? [] : [{ by: "qmp" as const, path: qmp }]),
+    ...(libvirt === undefined ? [] : [{ by: "libvirt" as const, domain: libvirt }]),
+    ...(pid === undefined ? [] : [{ by: "pid" as const }]),
+  ];
+  const [way, another] = ways;
+  if (way && !another) return way;
+  if (another) throw new HatchwayError("invalid", "of uds, qmp, libvirt and pid one tells the vm's process, not two");
+  const why = cid === undefined ? "" : ": a cid counts only while the process is seen that has it";
+  throw new HatchwayError("invalid", `adopt needs one of uds, qmp, libvirt and pid, to see the vm's process by${why}`);
+}
+
+/** Whose the process is; who is named must be that one. */
+async function adoptedRunner(said: VmSaid, adopted: Adoption): Promise<Runner> {
+  const seen = await ownerNow(adopted, said.adopt?.pid);
+  if (said.runner === undefined) return seen;
+  const named = await hostUser(said.runner);
+  if (named?.uid === seen.uid) return seen;
+  throw new HatchwayError("invalid", `the vm's process is of uid ${seen.uid}, not of the runner "${said.runner}"`);
+}
+
 async function launchOptions(said: LaunchSaid): Promise<LaunchOptions> {
-  const { memory_mib, cpus, disk, firmware, secrets_disk, share, ...rest } = said;
-  if ([firmware, secrets_disk, share].filter((way) => way !== undefined).length > 1) {
+  const { memory_mib, cpus, disk, firmware, secrets_disk, share, enrol, ...rest } = said;
+  const ways = [firmware, secrets_disk, share].filter((way) => way !== undefined);
+  if (enrol && ways.length > 0) {
+    throw new HatchwayError("invalid", "a guest that enrols gets its secrets live, in no other way");
+  }
+  if (ways.length > 1) {
     throw new HatchwayError(
       "invalid",
       "the secrets can be in the machine's firmware, on a disk or in a share, not in two",
@@ -208,6 +253,7 @@ async function launchOptions(said: LaunchSaid): Promise<LaunchOptions> {
     }),
     ...(secrets_disk && { secretsDisk: secrets_disk }),
     ...(share && { share: { by: share.by, form: share.form ?? "sealed" } }),
+    ...(enrol && { enrol }),
     memoryMiB: memory_mib ?? DEFAULT_MACHINE.memoryMiB,
     cpus: cpus ?? DEFAULT_MACHINE.cpus,
   };

@@ -79,11 +79,25 @@ export const descriptions: Readonly<Record<string, Description>> = {
   "DELETE /vms/{name}": says("End a VM and forget it", 204, undefined, "not-found"),
   "POST /vms/{name}/start": says("Start a VM", 200, vm, "not-found", "conflict", "timeout", "unsupported"),
   "POST /vms/{name}/stop": says("Power a VM down, and end it after grace", 200, vm, "not-found", "conflict"),
+  "POST /vms/{name}/process": says(
+    "Say which process runs a VM that something else starts: its guest boots now",
+    200,
+    vm,
+    "not-found",
+    "conflict",
+  ),
   "GET /vms/{name}/logs": says("The last lines of its console", 200, "text", "not-found"),
   "GET /vms/{name}/secrets": says("What is attached to a VM", 200, list(grant), "not-found"),
   "PUT /vms/{name}/secrets/{secret}": says("Attach a secret, or change how it is delivered", 200, grant, "not-found"),
   "DELETE /vms/{name}/secrets/{secret}": says("Take a secret back from a VM", 204, undefined, "not-found"),
   "DELETE /vms/{name}/secrets/{secret}/pin": says("Give a VM the newest version again", 200, grant, "not-found"),
+  "POST /vms/{name}/token": says(
+    "A token for the firmware of a VM that something else starts; its guest has to enrol from now on",
+    200,
+    "bytes",
+    "not-found",
+    "conflict",
+  ),
   "POST /vms/{name}/image": says(
     "The VM's bundle as an image, sealed if asked to; 204 where the caller has it and waits in vain for another",
     200,
@@ -92,6 +106,12 @@ export const descriptions: Readonly<Record<string, Description>> = {
     "too-large",
   ),
 
+  "POST /vms/{name}/push": says(
+    "Record that a revision, which the image gave, was brought into the guest by hand",
+    200,
+    vm,
+    "not-found",
+  ),
   "GET /vms/{name}/arguments": says(
     "What a VMM that you start is told of one way into the VM; no value is in it",
     200,

@@ -59,6 +59,7 @@ const launchMembers = {
   firmware: z.strictObject(firmwareMembers).optional(),
   secretsDisk: z.enum(["erofs", "squashfs", "iso", "sealed"]).optional(),
   share: z.strictObject({ by: z.enum(["9p", "virtiofs"]), form: z.enum(["sealed", "plain"]) }).optional(),
+  enrol: z.strictObject({ by: z.enum(["fw-cfg", "smbios"]), reboots: z.int().min(0) }).optional(),
 } satisfies Members<LaunchOptions>;
 
 const head = z.strictObject({
@@ -100,12 +101,20 @@ const grant = z.strictObject({
   attached_at: time,
 } satisfies Members<BackupGrant>);
 
+const adoption = z.union([
+  z.strictObject({ by: z.enum(["uds", "qmp"]), path: z.string() }),
+  z.strictObject({ by: z.literal("libvirt"), domain: z.string() }),
+  z.strictObject({ by: z.literal("pid") }),
+]);
+
 const vm = z.strictObject({
   name: vmName,
   created_at: time,
   runner: z.strictObject({ uid: count, gid: count }),
   group: z.string().optional(),
   launch: z.strictObject(launchMembers).optional(),
+  adopted: adoption.optional(),
+  cid: z.int().min(3).max(4_294_967_294).optional(),
   grants: z.array(grant),
 } satisfies Members<BackupVm>);
 

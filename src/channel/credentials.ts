@@ -2,6 +2,7 @@
 import type { BootGuest, Loss } from "#channel";
 import { BundleTar } from "#bundle/tar";
 import type { Bundle } from "#bundle";
+import { refuseReservedCredential } from "#credential";
 import { HatchwayError } from "#error";
 import { encodedSize, encodeManifestFile } from "#protocol/bundle";
 import type { Manifest } from "#protocol/manifest";
@@ -11,19 +12,6 @@ import { valueBuffer } from "#value-buffer";
 export const BUNDLE_CREDENTIAL = "hatchway.bundle";
 /** systemd imports at most so many bytes of credentials in all (CREDENTIALS_TOTAL_SIZE_MAX, systemd.exec(5): 1 MiB). */
 export const MAX_CREDENTIALS = 1_048_576;
-
-/**
- * What systemd and its services take from the firmware by themselves (systemd.system-credentials(7)): a unit, a user, a
- * key for root. Whoever may name a secret would else run code as root. What is ours is kept as well.
- */
-const RESERVED = new RegExp(
-  `^(?:${[
-    "cryptsetup cryptenroll firstboot fstab getty hatchway home imds import journal locale login machine network passwd",
-    "resolve shell ssh sysctl sysext sysusers system systemd tmpfiles timezone udev userdb vconsole vmm",
-  ]
-    .flatMap((line) => line.split(" "))
-    .join("|")})\\.`,
-);
 
 /** A credential before it is opened; bytes of its content. */
 export interface Credential {
@@ -35,7 +23,7 @@ export interface Credential {
 export function credentialsOf(manifest: Manifest, guest: BootGuest): Credential[] {
   const { reader, allowReserved } = guest;
   const all = listCredentials(manifest, guest);
-  if (reader === "systemd" && !allowReserved) for (const { name } of all) refuseReserved(name);
+  if (reader === "systemd" && !allowReserved) for (const { name } of all) refuseReservedCredential(name);
   const total = all.reduce((sum, { size }) => sum + size, 0);
   if (total <= MAX_CREDENTIALS) return all;
   throw new HatchwayError("too-large", `${total} bytes of credentials, and at most ${MAX_CREDENTIALS} can be given`, {
@@ -47,13 +35,6 @@ export function credentialsOf(manifest: Manifest, guest: BootGuest): Credential[
 export function listCredentials(manifest: Manifest, { reader }: BootGuest): Credential[] {
   if (reader === "systemd") return manifest.entries.map(({ name, size }) => ({ name, size }));
   return [{ name: BUNDLE_CREDENTIAL, size: encodedSize(encodeManifestFile(manifest), manifest.entries) }];
-}
-
-function refuseReserved(name: string): void {
-  if (!RESERVED.test(name)) return;
-  throw new HatchwayError("invalid", `secret "${name}" would be a credential that systemd itself acts on, as root`, {
-    hint: "rename the secret, or allow it if that is what it is for",
-  });
 }
 
 /** Opens all credentials, in the order of `credentialsOf`; wipes what it has if one fails. The caller wipes the rest. */

@@ -50,6 +50,9 @@ export function explain(situation: Situation): Explained[] {
 
 function unfitOf({ name, built }: Way, situation: Situation): Unfit | undefined {
   if (!built) return { reason: "not in this version", instead: "use another" };
+  if ((name === "ssh" || name === "push") && situation.isLaunched) {
+    return { reason: "vm launch gives its guests no network", instead: "use virtio-serial" };
+  }
   if (!isWired(name)) return undefined;
   const { wirer, isLaunched, qemu, guest, manifest } = situation;
   if (isLaunched && name === "vsock") {
@@ -115,6 +118,8 @@ function measure({ name }: Way, { manifest, guest }: Situation): Measure[] {
 
 function lossesBy({ name }: Way, { manifest, guest }: Situation): readonly string[] {
   if (name === "fw-cfg" || name === "smbios") return lossesOf(manifest, guest);
+  if (name === "ssh") return [];
+  if (name === "push") return lossesOfDisk(manifest).filter((loss) => loss !== "owners");
   if (name === "sealed") return ["changes"];
   return name === "disk" ? lossesOfDisk(manifest) : [];
 }

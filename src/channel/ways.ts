@@ -5,7 +5,7 @@ import { MAX_STRING_BYTES, MAX_STRINGS } from "#channel/smbios";
 import { MAX_BUNDLE_SIZE, MAX_ENTRIES } from "#protocol/names";
 import type { WiredChannel } from "#wiring";
 
-export type WayName = WiredChannel | "sealed" | "af-vsock" | "tcp" | "ssh" | "share";
+export type WayName = WiredChannel | "sealed" | "ssh" | "push" | "af-vsock" | "tcp" | "share";
 
 export interface Way {
   name: WayName;
@@ -52,7 +52,8 @@ export const WAYS: readonly Way[] = [
     built: true,
     how: "hybrid vsock: a connection to the host's port 5107 arrives at a unix socket of the VM",
     limits: BUNDLE,
-    guestReaders: "the first process that claims them in each boot: start the agent first; a later one raises an alarm",
+    guestReaders:
+      "the first process that claims them in each boot: start the agent first, or have it enrol; a later one raises an alarm",
     hostReaders: "the VM's runner",
     fresh: "at once",
     lost: "nothing",
@@ -146,9 +147,30 @@ export const WAYS: readonly Way[] = [
     lost: "nothing",
     needs: "the agent, or age and tar, and the key",
   },
+  {
+    name: "ssh",
+    built: true,
+    how: "the guest's ssh client runs the one command that the host's sshd has for its key",
+    limits: BUNDLE,
+    guestReaders: "whoever has the key, which must be root's alone",
+    hostReaders: "the VM's runner, and whoever can be it by another key of his",
+    fresh: "at once",
+    lost: "nothing",
+    needs: "the agent, OpenSSH's client, a key, and a network to the host",
+  },
+  {
+    name: "push",
+    built: true,
+    how: "hatchway push unpacks the files into memory of a running guest, by ssh into it",
+    limits: BUNDLE,
+    guestReaders: "whom the files' modes let",
+    hostReaders: "nobody else",
+    fresh: "when it is pushed again",
+    lost: "variables, links, reactions",
+    needs: "sshd, sh, tar and mount, and a login as root; no agent",
+  },
   { ...NOT_BUILT, name: "af-vsock", how: "AF_VSOCK of the host's kernel, with the guest known by its CID" },
   { ...NOT_BUILT, name: "tcp", how: "mutual TLS over a network" },
-  { ...NOT_BUILT, name: "ssh", how: "a forced command on the host, and push into a running guest" },
 ];
 
 /** Its row in docs/channels.md. */

@@ -7,6 +7,7 @@ import { withGlobalFlags, type Run } from "./command.ts";
 import { addBackupCommands } from "./backup-commands.ts";
 import { addAuditCommands } from "./audit-commands.ts";
 import { addCompletionCommand } from "./completion-commands.ts";
+import { addCredstoreCommands } from "./credstore-commands.ts";
 import { addDaemonCommands, type Serve } from "./daemon-commands.ts";
 import { addImageCommands } from "./image-commands.ts";
 import { addShareCommand } from "./share-commands.ts";
@@ -14,8 +15,10 @@ import { addSecretCommands } from "./secret-commands.ts";
 import { addKeyCommands } from "./key-commands.ts";
 import { addPkiCommands } from "./pki-commands.ts";
 import type { LoadOffline } from "./offline.ts";
+import { addSshCommands } from "./ssh-commands.ts";
 import { addStoreCommands } from "./store-commands.ts";
 import { makeStyle } from "./style.ts";
+import { addUnitsCommand } from "./units-commands.ts";
 import { addVmCommands } from "./vm-commands.ts";
 
 /** Commander throws CommanderError for all that it would have ended the process for, and reports no error itself. */
@@ -42,11 +45,15 @@ export function makeProgram(run: Run, serve: Serve, offline: LoadOffline): Comma
   addVmCommands(run, program);
   addImageCommands(run, program);
   addShareCommand(run, program);
+  program.commandsGroup("By ssh:");
+  addSshCommands(run, program);
   program.commandsGroup("Access:");
   addAccessCommands(run, program);
   addPkiCommands(run, program);
   program.commandsGroup("The daemon:");
   addDaemonCommands(run, program, serve);
+  addUnitsCommand(run, program);
+  addCredstoreCommands(run, program);
   addKeyCommands(run, program, offline);
   addBackupCommands(run, program, offline);
   addStoreCommands(run, program, offline);
@@ -70,7 +77,7 @@ function subcommandTerm(command: Command): string {
 
 const MEANINGS: readonly (readonly [code: number, meaning: string])[] = [
   [0, "done"],
-  [exitCode.internal, "a fault of hatchway's own; the daemon's log has it"],
+  [exitCode.internal, "a fault of hatchway's own, which the daemon's log has; or something that doctor found"],
   [exitCode.invalid, "wrong usage or input; nothing was changed"],
   [exitCode["not-found"], "there is no such secret or VM"],
   [exitCode.exists, "there is one already, or somebody else changed it meanwhile"],

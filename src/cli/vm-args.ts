@@ -1,6 +1,6 @@
 // vm args: what a VMM of one's own is told of a VM, ready to paste. What is on stdout is that and nothing else.
 import { resolve } from "node:path";
-import type { ArgumentsBody, WiringQuery } from "#api";
+import type { ArgumentsBody, WiringQuery } from "#api-vm";
 import { HatchwayError } from "#error";
 import { FORMS, VMMS, WIRED, type VmmName } from "#wiring";
 import { parseMemory } from "./quantity.ts";
@@ -78,7 +78,7 @@ function readGuest(text: string): WiringQuery {
   throw new HatchwayError("invalid", `--guest "${text}" should be systemd, systemd=257, or other`);
 }
 
-function oneOf<Word extends string>(flag: string, words: readonly Word[], said: string): Word {
+export function oneOf<Word extends string>(flag: string, words: readonly Word[], said: string): Word {
   const word = words.find((one) => one === said);
   if (word !== undefined) return word;
   throw new HatchwayError("invalid", `${flag} "${said}" is none of ${words.join(", ")}`);

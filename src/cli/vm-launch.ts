@@ -1,6 +1,6 @@
 // vm create, launch, start, stop, remove.
 import { resolve } from "node:path";
-import type { FirmwareBody, LaunchBody, ShareBody, VmBody, VmRequestBody } from "#api";
+import type { EnrolBody, FirmwareBody, LaunchBody, ShareBody, VmBody, VmRequestBody } from "#api-vm";
 import type { Wait } from "#client/client";
 import { HatchwayError } from "#error";
 import { vmNameProblem } from "#protocol/names";
@@ -32,6 +32,8 @@ export interface LaunchFlags extends GrantFlags, WaitFlags {
   secretsDisk?: string;
   share?: string;
   plain?: true;
+  enrol?: string | true;
+  reboots?: string;
 }
 
 export async function createVm(session: Session, operands: readonly string[], flags: LaunchFlags): Promise<undefined> {
@@ -114,6 +116,8 @@ function readLaunch(flags: LaunchFlags): LaunchBody {
   if (flags.secretsDisk !== undefined) launch.secrets_disk = readSecretsDisk(flags);
   const share = readShare(flags);
   if (share) launch.share = share;
+  const enrol = readEnrol(flags);
+  if (enrol) launch.enrol = enrol;
   return launch;
 }
 
@@ -167,6 +171,23 @@ function readShare({ share, plain, firmware, secretsDisk }: LaunchFlags): ShareB
   return { by: share, ...(plain === true && { form: "plain" as const }) };
 }
 
+function readEnrol({ enrol, reboots, firmware, secretsDisk, share }: LaunchFlags): EnrolBody | undefined {
+  if (enrol === undefined) {
+    if (reboots === undefined) return undefined;
+    throw new HatchwayError("invalid", "--reboots is of --enrol, which is not given");
+  }
+  if (firmware !== undefined || secretsDisk !== undefined || share !== undefined) {
+    throw new HatchwayError(
+      "invalid",
+      "--enrol is for secrets that come live, not with --firmware, --secrets-disk or --share",
+    );
+  }
+  const by = enrol === true ? "fw-cfg" : enrol;
+  if (by !== "fw-cfg" && by !== "smbios")
+    throw new HatchwayError("invalid", `--enrol "${by}" is neither fw-cfg nor smbios`);
+  return { by, reboots: reboots === undefined ? 0 : parseCount("--reboots", reboots, 0) };
+}
+
 function readWait(flags: WaitFlags): Wait | undefined {
   if (flags.timeout !== undefined && flags.wait !== true) {
     throw new HatchwayError("invalid", "--timeout is of --wait, which is not given");
@@ -192,7 +213,7 @@ export function describeAccelerator(vm: VmBody): string {
   return ` under emulation${why}`;
 }
 
-function describeSecrets({ secrets, convergence }: VmBody): string {
+export function describeSecrets({ secrets, convergence }: VmBody): string {
   if (secrets.length === 0) return "it has no secrets";
   const there = convergence.in_sync ? ", all in place" : "";
   return `it has ${plural(secrets.length, "secret")}${there}: ${secrets.join(", ")}`;

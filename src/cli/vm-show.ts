@@ -1,5 +1,5 @@
 // vm list, show, status: what the host knows of VMs.
-import type { GrantBody, VmBody } from "#api";
+import type { GrantBody, VmBody } from "#api-vm";
 import { DEFAULT_MOUNT_ROOT } from "#protocol/names";
 import { stripControl } from "#printable";
 import { revisionOf, syncOf, warnOfAlarms } from "./convergence.ts";
@@ -36,7 +36,10 @@ export async function showVm(session: Session, operands: readonly string[]): Pro
       ["runner", `${vm.runner.name ?? "uid"} ${vm.runner.uid}:${vm.runner.gid}`],
       ["created", `${vm.created_at} (${formatAge(vm.created_at)})`],
       ["machine", describeMachine(vm)],
+      ["adopted by", describeAdoption(vm)],
+      ["cid", vm.cid?.toString()],
       ["generation", String(vm.convergence.generation)],
+      ["enrolment", describeEnrolment(vm)],
       ...vm.channels.map(({ kind, path }): [string, string] => [kind, path]),
       ["control socket", vm.control_socket],
       ["shell socket", vm.shell_socket],
@@ -45,6 +48,7 @@ export async function showVm(session: Session, operands: readonly string[]): Pro
     return `${fields}\n\n${grantTable(grants)}`;
   });
   warnOfAlarms(session, [vm]);
+  warnOfProblems(session, [vm]);
 }
 
 export interface StatusFlags {
@@ -64,10 +68,12 @@ export async function vmStatus(session: Session, operands: readonly string[], fl
     const vms = await session.client.vms();
     session.report(vms, () => formatTable(STATUS_COLUMNS, vms.map(statusRow)));
     warnOfAlarms(session, vms);
+    warnOfProblems(session, vms);
   } else {
     const vm = await session.client.vm(name);
     session.report(vm, () => formatFields([["name", vm.name], ...stateFields(vm), ...convergenceFields(vm)]));
     warnOfAlarms(session, [vm]);
+    warnOfProblems(session, [vm]);
   }
   refuseBehind(behind, timeout);
 }
@@ -121,6 +127,23 @@ function describeRefused(refused: readonly { name: string; reason: string }[]): 
   return refused.map(({ name, reason }) => `${name}: ${reason}`).join("\n");
 }
 
+/** `its vsock "/srv/fc-7/v.sock"`: where the host looks for the process. */
+export function describeAdoption({ adopted }: VmBody): string | undefined {
+  if (adopted === undefined) return undefined;
+  if ("uds" in adopted) return `its vsock "${adopted.uds}"`;
+  if ("qmp" in adopted) return `its monitor "${adopted.qmp}"`;
+  return "libvirt" in adopted ? `libvirt's domain "${adopted.libvirt}"` : "its pid";
+}
+
+/** What of an adopted VM is not as it should be, on stderr. */
+export function warnOfProblems(session: Session, vms: readonly VmBody[]): void {
+  for (const { name, problem } of vms) {
+    if (!problem) continue;
+    session.warn(stripControl(`vm "${name}": ${problem.message}`));
+    if (problem.hint !== undefined) session.hint(stripControl(problem.hint.replaceAll("NAME", name)));
+  }
+}
+
 function describeMachine({ launch }: VmBody): string | undefined {
   if (launch === undefined) return undefined;
   const parts = [
@@ -132,9 +155,21 @@ function describeMachine({ launch }: VmBody): string | undefined {
     launch.append === undefined ? undefined : `append "${launch.append}"`,
     launch.secrets_disk && `secrets on a disk, ${launch.secrets_disk}`,
     launch.share && `secrets in a ${launch.share.form ?? "sealed"} share by ${launch.share.by}`,
+    launch.enrol && `enrols by ${launch.enrol.by}`,
     launch.firmware && `secrets in ${launch.firmware.kind}, for ${launch.firmware.reader ?? "agent"}`,
   ];
   return parts.filter((part) => part !== undefined).join(", ");
+}
+
+/** `enrolled, 1 reboot left` */
+function describeEnrolment({ convergence: { enrolment } }: VmBody): string | undefined {
+  if (!enrolment) return undefined;
+  const states = {
+    waiting: "waiting for its guest",
+    enrolled: "enrolled",
+    spent: "spent: the token was for fewer boots",
+  };
+  return `${states[enrolment.state]}, ${plural(enrolment.reboots, "reboot")} left`;
 }
 
 const GRANT_COLUMNS: readonly Column[] = "SECRET,VERSION,SIZE,MODE,OWNER,DELIVERED AS"

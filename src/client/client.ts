@@ -2,13 +2,8 @@
 // grammar before anything is sent; values are Buffers, in and nowhere out. All methods throw HatchwayError.
 import type {
   AboutBody,
-  ArgumentsBody,
-  AttachRequest,
   CanBody,
-  ChannelsBody,
   DeliveryBody,
-  GrantBody,
-  ImageRequest,
   KeysBody,
   RestoredBody,
   RewrapBody,
@@ -21,13 +16,22 @@ import type {
   UnsealQuery,
   UnsealedBody,
   VersionBody,
-  VmBody,
-  VmRequestBody,
   WayBody,
   WayQuery,
   WhoamiBody,
-  WiringQuery,
 } from "#api";
+import type { PushRequest } from "#api-vm";
+import type {
+  ArgumentsBody,
+  AttachRequest,
+  ChannelsBody,
+  GrantBody,
+  ImageRequest,
+  TokenRequest,
+  VmBody,
+  VmRequestBody,
+  WiringQuery,
+} from "#api-vm";
 import type { BackupContents, BackupReaders } from "#backup";
 import type { Verb } from "#role";
 
@@ -82,6 +86,8 @@ export interface Client {
   startVm(name: string, wait?: Wait): Promise<VmBody>;
   /** Ends the process after `grace` milliseconds if the guest has not powered down. */
   stopVm(name: string, grace: number): Promise<VmBody>;
+  /** Says that process `pid` runs a VM that something else starts, and that its guest boots now. */
+  observeVm(name: string, pid: number): Promise<VmBody>;
   grants(vm: string): Promise<GrantBody[]>;
   attach(vm: string, secret: string, request: AttachRequest): Promise<GrantBody>;
   unpin(vm: string, secret: string): Promise<GrantBody>;
@@ -118,6 +124,10 @@ export interface Client {
   /** Every way into the VM, with what speaks against it. */
   vmChannels(name: string, wanted: WiringQuery): Promise<ChannelsBody>;
 
+  /** A token for the firmware of a VM that something else starts, in pieces that are wiped after each call of `take`. */
+  mintToken(vm: string, request: TokenRequest, take: (piece: Buffer) => void): Promise<void>;
+  /** Records that `revision`, which `buildImage` gave, is in force in the guest. */
+  recordPush(vm: string, request: PushRequest): Promise<VmBody>;
   /**
    * What a VM has, as an image, in pieces that are wiped after each call of `take`; its revision, undefined where that is
    * what `request` has and `take` was not called.

@@ -1,11 +1,6 @@
 // The client over HTTP: what each of its methods asks the daemon for.
 import type {
-  ArgumentsBody,
-  AttachRequest,
   CanBody,
-  ChannelsBody,
-  GrantBody,
-  ImageRequest,
   KeyBackupBody,
   KeysBody,
   RestoredBody,
@@ -19,14 +14,23 @@ import type {
   UnsealQuery,
   UnsealedBody,
   VersionBody,
-  VmBody,
-  VmRequestBody,
   WayBody,
   WayQuery,
   WhoamiBody,
-  WiringQuery,
 } from "#api";
-import { REVISION_HEADER } from "#api";
+import type { PushRequest } from "#api-vm";
+import type {
+  ArgumentsBody,
+  AttachRequest,
+  ChannelsBody,
+  GrantBody,
+  ImageRequest,
+  TokenRequest,
+  VmBody,
+  VmRequestBody,
+  WiringQuery,
+} from "#api-vm";
+import { REVISION_HEADER } from "#api-vm";
 import type { BackupContents, BackupReaders } from "#backup";
 import type { Request } from "./request.ts";
 import type { Verb } from "#role";
@@ -158,6 +162,10 @@ class HttpClient implements Client {
     });
   }
 
+  async observeVm(name: string, pid: number): Promise<VmBody> {
+    return this.#json({ method: "POST", path: `${vmPath(name)}/process`, ...jsonBody({ pid }) });
+  }
+
   async grants(vm: string): Promise<GrantBody[]> {
     return this.#json({ method: "GET", path: `${vmPath(vm)}/secrets` });
   }
@@ -262,6 +270,10 @@ class HttpClient implements Client {
     return this.#json({ method: "GET", path: `${vmPath(name)}/channels${query({ ...wanted })}` });
   }
 
+  async mintToken(vm: string, request: TokenRequest, take: (piece: Buffer) => void): Promise<void> {
+    await this.#transport.take({ method: "POST", path: `${vmPath(vm)}/token`, ...jsonBody(request) }, take);
+  }
+
   async buildImage(
     vm: string,
     request: ImageRequest,
@@ -278,6 +290,10 @@ class HttpClient implements Client {
       take,
     );
     return status === 204 ? undefined : { revision: String(headers[REVISION_HEADER] ?? "") };
+  }
+
+  async recordPush(vm: string, request: PushRequest): Promise<VmBody> {
+    return this.#json({ method: "POST", path: `${vmPath(vm)}/push`, ...jsonBody(request) });
   }
 
   auditTail(request: LogRequest): AsyncIterable<Buffer> {

@@ -1,14 +1,11 @@
-import { chmod, lchown, mkdir, readFile, rm } from "node:fs/promises";
-import type { Server } from "node:http";
-import type { Server as TlsServer } from "node:https";
-import { once } from "node:events";
-import { connect } from "node:net";
+import { chmod, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { adminApp } from "#admin/app";
 import { serveApi, unixCaller } from "#admin/serve";
 import type { TokenFile } from "#admin/tokens";
 import type { StatusBody } from "#api";
 import type { Caller } from "#caller";
+import { closeAdmin, listenAdmin, refuseSecond } from "#daemon/admin-socket";
 import { readConfig, secretsFolder, type Config } from "#daemon/config";
 import { NumberedGroups } from "#daemon/host-groups";
 import type { ListenAddress } from "#daemon/listen";
@@ -21,7 +18,7 @@ import { DirectoryStore, refuseFolder } from "#directory/store";
 import { HatchwayError, toHatchwayError } from "#error";
 import { GuestServer } from "#guest/server";
 import { Journal } from "#host/journal";
-import { errnoText, isErrno, ownUid, privateDirectory } from "#host/files";
+import { ownUid, privateDirectory } from "#host/files";
 import type { Mirror } from "#mirror";
 import type { Places } from "#places";
 import { checkSocketPath } from "#socket-path";
@@ -45,6 +42,8 @@ export interface DaemonOptions {
   askPassphrase?: (label: string) => Promise<Buffer>;
   /** Start with the keys sealed. */
   sealed?: boolean;
+  /** A descriptor that listens at the admin socket already. */
+  adminSocket?: number;
   /** Besides what the configuration says. */
   listen?: readonly ListenAddress[];
   tokens?: readonly TokenFile[];
@@ -142,7 +141,7 @@ export class Daemon {
       log,
     });
     this.#closers.push(() => machines.close());
-    await refuseSecond(places.socket);
+    if (options.adminSocket === undefined) await refuseSecond(places.socket);
     if (!sealing.isSealed) await machines.open();
     opened.resolve(machines);
 
@@ -158,7 +157,7 @@ export class Daemon {
       statusOf({ kind, places, startedAt, store, folder, vault, sealing, machines, caller });
     const app = adminApp({ vault, sealing, machines, hostGroups, status, log, attachDefault: config.attach });
     const admin = serveApi(app, unixCaller, (line) => log.write(line));
-    await listenAdmin(admin, mode, places.socket);
+    await listenAdmin(admin, mode, places.socket, options.adminSocket);
     this.#closers.push(() => closeAdmin(admin));
     const network = await Network.listen({
       api: app,
@@ -241,48 +240,6 @@ async function openRuntime(mode: "system" | "session", runtime: string): Promise
   await privateDirectory(runtime, passable);
   await mkdir(join(runtime, "vm"), { recursive: true });
   await chmod(join(runtime, "vm"), passable);
-}
-
-/** Another daemon, of another state directory, may serve on the same socket. */
-async function refuseSecond(socket: string): Promise<void> {
-  const probe = connect(socket);
-  try {
-    await once(probe, "connect");
-  } catch (cause) {
-    if (isErrno(cause, "ENOENT")) return;
-    // Nobody listens: it was left behind. Anything else, such as a queue that is full, is a daemon that lives.
-    if (isErrno(cause, "ECONNREFUSED")) return rm(socket, { force: true });
-    throw new HatchwayError("locked", `"${socket}" is in use: ${errnoText(cause)}`, { cause });
-  } finally {
-    probe.destroy();
-  }
-  throw new HatchwayError("locked", `another daemon serves on "${socket}"`);
-}
-
-async function listenAdmin(admin: Server, mode: "system" | "session", socket: string): Promise<void> {
-  admin.listen(socket);
-  await once(admin, "listening");
-  // A connection that could not be accepted, for want of descriptors, is its own client's loss.
-  admin.on("error", () => undefined);
-  const group = mode === "system" ? await groupId("hatchway") : undefined;
-  if (group !== undefined) await lchown(socket, ownUid(), group);
-  await chmod(socket, group === undefined ? 0o600 : 0o660);
-}
-
-/** The gid of a group of this host (group(5)), undefined where there is none. */
-async function groupId(name: string): Promise<number | undefined> {
-  const lines = (await readFile("/etc/group", "utf8")).split("\n");
-  const fields = lines.map((line) => line.split(":")).find(([group]) => group === name);
-  return fields ? Number(fields[2]) : undefined;
-}
-
-async function closeAdmin(admin: Server | TlsServer): Promise<void> {
-  const closed = new Promise<void>((resolve) => admin.close(() => resolve()));
-  admin.closeIdleConnections();
-  // What is being answered may end; who waits for a change does not hold up the end.
-  const late = setTimeout(() => admin.closeAllConnections(), 500);
-  await closed;
-  clearTimeout(late);
 }
 
 interface StatusParts {

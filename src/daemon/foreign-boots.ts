@@ -40,6 +40,7 @@ export class ForeignBoots {
   }
 }
 
+/** Those whose streams the VMM brings. */
 const CHANNELS: readonly GuestIdentity["channel"][] = ["vsock", "virtio-serial"];
 
 function recordId({ id }: Vm, channel: GuestIdentity["channel"]): string {

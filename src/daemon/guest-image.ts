@@ -1,8 +1,9 @@
 import { existsSync } from "node:fs";
 import { chmod, copyFile, mkdir, readdir, rename, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { HatchwayError } from "#error";
 import { ownUid } from "#host/files";
+import { packageRoot } from "#host/package-root";
 import { Mutex } from "#mutex";
 import type { LaunchOptions, Runner } from "#vm";
 import type { Accelerator, MachineSpec } from "#vmm";
@@ -58,11 +59,4 @@ async function copyReadable(from: string, to: string): Promise<string> {
     await rename(`${target}.next`, target);
   }
   return to;
-}
-
-/** The folder of package.json: above src/daemon from source, above dist/ as a bundle. */
-function packageRoot(): string {
-  let folder = import.meta.dirname;
-  while (!existsSync(join(folder, "package.json")) && folder !== dirname(folder)) folder = dirname(folder);
-  return folder;
 }

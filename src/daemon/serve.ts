@@ -9,7 +9,9 @@ import { HatchwayError } from "#error";
 import { placesOf, type StatePlace } from "#daemon/places";
 import { privateDirectory } from "#host/files";
 import { endAtOnce, hideMemory } from "#host/libc";
+import { takeInheritedSocket } from "#host/inherited-socket";
 import { collectGarbage } from "#host/memory";
+import { Supervisor } from "#host/supervisor";
 import type { Places } from "#places";
 
 export interface ServeOptions extends StatePlace {
@@ -42,18 +44,31 @@ export async function serve(options: ServeOptions): Promise<number> {
     if (onTerminal && !hasTerminal()) return stop();
     void serving.then(reload);
   });
+  using supervisor = Supervisor.take(process.env);
+  const adminSocket = takeInheritedSocket(places.socket, process.env);
   hideMemory();
   process.once("exit", (code) => endAtOnce(code));
   const echo = process.env[CHILD] === undefined;
   const { mode, askPassphrase, sealed = false } = options;
   const asking = askPassphrase && { askPassphrase };
-  const daemon = await Daemon.start({ mode, places, sealed, echo, onFatal: end, ...asking, ...networkOf(options) });
+  const daemon = await Daemon.start({
+    mode,
+    places,
+    sealed,
+    echo,
+    onFatal: end,
+    ...asking,
+    ...networkOf(options),
+    ...(adminSocket !== undefined && { adminSocket }),
+  });
   serves(daemon);
   // To start takes memory that to serve does not.
   collectGarbage();
   process.send?.({ sealed: daemon.isSealed });
   process.disconnect?.();
+  supervisor?.ready(daemon.isSealed ? "its keys are sealed: hatchway key unseal" : `serves on ${places.socket}`);
   const fatal = await ended;
+  supervisor?.stopping();
   if (fatal) daemon.log.report(fatal);
   else daemon.log.write("stopping; running VMs go on");
   if (!fatal) {

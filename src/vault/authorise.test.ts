@@ -32,7 +32,10 @@ const operations = [
   "secret.export",
   "store.bind",
   "vm.claim",
+  "vm.enrol",
+  "vm.token",
   "vm.receipt",
+  "vm.push",
   "audit.read",
   "audit.verify",
   "key.status",
@@ -112,7 +115,13 @@ test.for([session, system])("a runner sees what is his vm's, and no other ($mode
 });
 
 test.for([session, system])("a guest that has proven itself fetches and confirms ($mode)", (policy, { expect }) => {
-  const its = { "bundle.resolve": "yes", "secret.disclose": "yes", "vm.claim": "yes", "vm.receipt": "yes" };
+  const its = {
+    "bundle.resolve": "yes",
+    "secret.disclose": "yes",
+    "vm.claim": "yes",
+    "vm.enrol": "yes",
+    "vm.receipt": "yes",
+  };
   expect(allowed(policy, vm(true), "a")).toEqual(its);
   expect(allowed(policy, vm(true), "b")).toEqual({});
   expect(allowed(policy, vm(true))).toEqual({});
@@ -120,7 +129,7 @@ test.for([session, system])("a guest that has proven itself fetches and confirms
 
 test.for([session, system])("a guest that has not may only claim ($mode)", (policy, { expect }) => {
   const no = "unauthenticated";
-  const its = { "bundle.resolve": no, "secret.disclose": no, "vm.claim": "yes", "vm.receipt": no };
+  const its = { "bundle.resolve": no, "secret.disclose": no, "vm.claim": "yes", "vm.enrol": "yes", "vm.receipt": no };
   expect(allowed(policy, vm(false), "a")).toEqual(its);
   expect(allowed(policy, vm(false), "b")).toEqual({});
 });

@@ -36,3 +36,20 @@ export async function imageOf(bundle: Bundle, format: ImageFormat): Promise<Buff
   });
   return image;
 }
+
+/** Of secrets that are files of root's, at their names. */
+export function bundleOf(values: Readonly<Record<string, Buffer>>): Bundle {
+  const entries = Object.entries(values).map(([name, value]) => {
+    return { name, version: 1, size: value.length, file: { path: name, mode: "0400", user: 0, group: 0 } };
+  });
+  return {
+    manifest: { format: 1, vm: "v", revision: "e.1.1", mountRoot: "/run/hatchway/secrets", entries },
+    counter: 1,
+    times: entries.map(() => 0),
+    changedSince: () => entries,
+    disclose:
+      async () =>
+      async ({ name }) =>
+        Buffer.from(values[name] ?? ""),
+  };
+}

@@ -9,6 +9,7 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
+  readdirSync,
   writeFileSync,
 } from "node:fs";
 import { homedir } from "node:os";
@@ -17,9 +18,14 @@ import type { ShellResult } from "#client/guest-shell";
 import { GuestMachine, guestFiles, machineFolder, nobody } from "#test/kit/guest";
 import { COMPILED } from "#test/kit/guest-namespace";
 import { HostPeer } from "#test/kit/host-peer";
+import type { MachineSpec } from "#vmm";
 
 const ROOT = resolve(import.meta.dirname, "../..");
-const image = join(process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "hatchway/systemd-guest");
+const cache = join(process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "hatchway");
+const image = join(cache, "systemd-guest");
+
+/** Milliseconds for a script; a daemon that it starts has a minute of a busy machine to do so. */
+const LIMIT = 240_000;
 
 /** The other end of #client/guest-shell. */
 const SHELL = `#!/bin/bash
@@ -44,6 +50,12 @@ DefaultDependencies=no
 ExecStart=/usr/bin/host-shell
 `;
 
+export interface GuestExtras {
+  machine?: Partial<MachineSpec>;
+  /** Drivers of the kernel that are loaded besides, by name, in this order. */
+  modules?: readonly string[];
+}
+
 export class SystemdGuest implements AsyncDisposable {
   readonly host: HostPeer;
   readonly #machine: GuestMachine;
@@ -58,6 +70,7 @@ export class SystemdGuest implements AsyncDisposable {
     host: HostPeer,
     files: Readonly<Record<string, string>>,
     wants: readonly string[],
+    { machine: more = {}, modules = [] }: GuestExtras = {},
   ): Promise<SystemdGuest> {
     if (!existsSync(join(image, "root.erofs"))) {
       throw new Error(`"${image}" has no guest: run scripts/build-systemd-guest`);
@@ -69,10 +82,11 @@ export class SystemdGuest implements AsyncDisposable {
     const machine = await GuestMachine.launch({
       directory,
       kernel: guestFiles().kernel,
-      initrd: initrd(directory, { ...files, ...targetOf(wants) }),
+      initrd: initrd(directory, { ...files, ...targetOf(wants) }, modules),
       disk: { path: disk, format: "raw" },
       memoryMiB: 512,
       append: "systemd.unit=test.target systemd.show_status=no systemd.firstboot=no systemd.log_target=kmsg loglevel=4",
+      ...more,
     });
     for (const port of machine.ports) host.serveSerial(port);
     machine.serial.on("connection", (port) => host.serveSerial(port));
@@ -80,11 +94,13 @@ export class SystemdGuest implements AsyncDisposable {
   }
 
   run(script: string): Promise<ShellResult> {
-    return this.#machine.run(script, 90_000);
+    return this.#machine.run(script, LIMIT);
   }
 
-  output(script: string): Promise<string> {
-    return this.#machine.output(script);
+  async output(script: string): Promise<string> {
+    const { code, output } = await this.run(script);
+    if (code !== 0) throw new Error(`"${script}" ended with ${code} in the guest: ${output.toString()}`);
+    return output.toString();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -101,8 +117,20 @@ function targetOf(wants: readonly string[]): Record<string, string> {
   };
 }
 
+function addModules(tree: string, modules: readonly string[]): void {
+  const kernel = join(cache, "guest/kernel/lib/modules");
+  const all = readdirSync(kernel, { recursive: true, encoding: "utf8" });
+  mkdirSync(join(tree, "lib/modules"), { recursive: true });
+  for (const name of modules) {
+    const found = all.find((path) => path.endsWith(`/${name}.ko`));
+    if (found === undefined) throw new Error(`the kernel has no driver ${name}`);
+    copyFileSync(join(kernel, found), join(tree, "lib/modules", `${name}.ko`));
+  }
+  writeFileSync(join(tree, "modules"), modules.join(" "));
+}
+
 /** The guest's initrd and, behind it, an archive of what is laid over the root. */
-function initrd(directory: string, files: Readonly<Record<string, string>>): string {
+function initrd(directory: string, files: Readonly<Record<string, string>>, modules: readonly string[]): string {
   const add = join(directory, "tree/add");
   const [agent = ""] = COMPILED.command;
   cpSync(join(ROOT, "guest/systemd"), join(add, "etc/systemd/system"), { recursive: true });
@@ -113,6 +141,7 @@ function initrd(directory: string, files: Readonly<Record<string, string>>): str
     writeFileSync(join(add, path), text, { mode: text.startsWith("#!") ? 0o755 : 0o644 });
   }
   chmodSync(add, 0o755);
+  addModules(join(directory, "tree"), modules);
   const names = execFileSync("find", [".", "-mindepth", "1"], { cwd: join(directory, "tree") });
   const archive = execFileSync("cpio", ["--quiet", "--create", "--format=newc", "--owner=0:0"], {
     cwd: join(directory, "tree"),

@@ -25,7 +25,16 @@ const virtioSerial: ChannelCase = {
   source: (socket) => `unix-serial:${socket}`,
 };
 
+const ssh: ChannelCase = {
+  kind: "ssh",
+  rootOnly: true,
+  socket: (vm) => pathOf("ssh", vm),
+  open: (socket) => GuestConnection.openSerial(socket),
+  source: (socket) => `unix-serial:${socket}`,
+};
+
 describe("live channels", () => {
   describeChannel("hybrid vsock", vsock);
   describeChannel("virtio-serial", virtioSerial);
+  describeChannel("ssh", ssh);
 });

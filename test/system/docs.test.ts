@@ -2,15 +2,18 @@
 import { describe, it } from "vitest";
 import { Desk, mismatch, readTranscript } from "#test/kit/documents";
 
-describe.each(["docs/operations.md", "docs/secrets.md", "docs/channels.md", "docs/directory.md"])("%s", (path) => {
-  const { steps } = readTranscript(path);
+describe.each(["operations", "secrets", "channels", "directory", "systemd", "ssh"].map((name) => `docs/${name}.md`))(
+  "%s",
+  (path) => {
+    const { steps } = readTranscript(path);
 
-  it("shows commands that do what it shows", async ({ expect }) => {
-    await using desk = new Desk();
-    expect(steps.length).toBeGreaterThan(5);
-    for (const step of steps) {
-      const ran = await desk.run(step);
-      expect(mismatch(step, ran), `line ${step.line}: ${step.command}\n${ran.output}`).toBeUndefined();
-    }
-  });
-});
+    it("shows commands that do what it shows", async ({ expect }) => {
+      await using desk = new Desk();
+      expect(steps.length).toBeGreaterThan(5);
+      for (const step of steps) {
+        const ran = await desk.run(step);
+        expect(mismatch(step, ran), `line ${step.line}: ${step.command}\n${ran.output}`).toBeUndefined();
+      }
+    });
+  },
+);

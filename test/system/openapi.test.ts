@@ -134,7 +134,13 @@ describe("/openapi.json", () => {
     expect(await ask("POST /vms", "/vms", json({ name: "web-1", secrets: ["a"], launch: { cpus: 2 } }))).toBe(201);
     expect(await ask("POST /vms", "/vms", json({ name: "web-1" }))).toBe(409);
     expect(await ask("POST /vms/{name}/image", "/vms/web-1/image", json({ format: "erofs", label: "WEB" }))).toBe(200);
+    expect(await ask("POST /vms/{name}/token", "/vms/web-1/token", json({ reboots: 1 }))).toBe(409);
+    expect(await ask("POST /vms", "/vms", json({ name: "web-9" }))).toBe(201);
+    expect(await ask("POST /vms/{name}/token", "/vms/web-9/token", json({ reboots: 1 }))).toBe(200);
+    expect(await ask("POST /vms/{name}/token", "/vms/web-1/token", json({ reboots: -1 }))).toBe(400);
     expect(await ask("POST /vms/{name}/image", "/vms/web-1/image", json({ format: "ext4" }))).toBe(400);
+    const push = { revision: "0.0.0", mount: "tmpfs" };
+    expect(await ask("POST /vms/{name}/push", "/vms/web-1/push", json(push))).toBe(400);
     expect(await ask("POST /vms/{name}/image", "/vms/web-1/image", json({ format: "tar", wait: 61 }))).toBe(400);
     const wiring = "GET /vms/{name}/arguments";
     expect(await ask("POST /vms", "/vms", json({ name: "own", secrets: ["a"] }))).toBe(201);
@@ -142,6 +148,9 @@ describe("/openapi.json", () => {
     expect(await ask(wiring, "/vms/web-1/arguments?vmm=firecracker")).toBe(400);
     expect(await ask("GET /vms/{name}/channels", "/vms/own/channels?guest=systemd&systemd=257&qemu=7.2")).toBe(200);
     expect(await ask("GET /vms/{name}/channels", "/vms/own/channels?qemu=seven")).toBe(400);
+    const own = JSON.stringify({ pid: process.pid });
+    expect(await ask("POST /vms/{name}/process", "/vms/own/process", own)).toBe(200);
+    expect(await ask("POST /vms/{name}/process", "/vms/web-1/process", own)).toBe(400);
     expect(await ask("GET /vms", "/vms")).toBe(200);
     expect(await ask("GET /vms/{name}", "/vms/web-1")).toBe(200);
     expect(await ask("GET /vms/{name}", "/vms/web-1?wait=agent&timeout=5ms")).toBe(408);

@@ -20,6 +20,13 @@ const NAMESPACE = [
   "exec setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs sh -c",
 ].join(" && ");
 
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exit = once(child, "exit");
+  child.kill("SIGKILL");
+  await exit;
+}
+
 describe("a share by QEMU's SMB server", () => {
   let session: Session;
   /** In memory; others may pass through it, and read what is in the share. */
@@ -78,13 +85,6 @@ describe("a share by QEMU's SMB server", () => {
       if (ran.code !== 0) throw new Error(`"${script}" ended with ${ran.code}: ${ran.output.toString()}`);
       return ran.output.toString();
     };
-  }
-
-  async function end(child: ChildProcess): Promise<void> {
-    if (child.exitCode !== null || child.signalCode !== null) return;
-    const exit = once(child, "exit");
-    child.kill("SIGKILL");
-    await exit;
   }
 
   it("is opened by the agent with the key from the firmware, and followed; nobody else has more than a sealed file", async ({
