@@ -63,6 +63,12 @@ function unfitOf({ name, built }: Way, situation: Situation): Unfit | undefined 
   if (name === "tcp" && !servesNetwork) {
     return { reason: "the daemon serves no guests over a network", instead: "set guest-listen in config.yaml" };
   }
+  if (isLaunched && name === "smb") {
+    return {
+      reason: "vm launch keeps QEMU from starting programs, and it would start smbd",
+      instead: "use 9p or virtiofs",
+    };
+  }
   return (
     wirer.refusal(name, qemu) ??
     tooOld(name, situation) ??

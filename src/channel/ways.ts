@@ -115,6 +115,17 @@ export const WAYS: readonly Way[] = [
     needs: "fuse and virtiofs, Linux 5.4; the agent, unless it is plain",
   },
   {
+    name: "smb",
+    built: true,
+    how: "the same by QEMU's own SMB server, in a network that leads nowhere else",
+    limits: BUNDLE,
+    guestReaders: "root, which has the key; every process where it is plain, which has to be allowed",
+    hostReaders: "the VM's runner where it is plain, and nobody where it is sealed",
+    fresh: "within 5 s by the agent",
+    lost: "nothing by the agent; modes and owners of plain files",
+    needs: "virtio_net and cifs; the agent, unless it is plain",
+  },
+  {
     name: "share",
     built: true,
     how: "the same folder over a network, by an SMB, NFS or SSHFS server of your own",

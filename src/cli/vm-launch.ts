@@ -164,6 +164,15 @@ function readShare({ share, plain, firmware, secretsDisk }: LaunchFlags): ShareB
   const other = firmware === undefined ? secretsDisk && "--secrets-disk" : "--firmware";
   if (other !== undefined)
     throw new HatchwayError("invalid", `--share and ${other} are two ways of which a VM has one`);
+  if (share === "smb") {
+    throw new HatchwayError(
+      "invalid",
+      "vm launch keeps QEMU from starting programs, and for --share smb it would start smbd",
+      {
+        hint: "use 9p or virtiofs, or a QEMU of your own: hatchway vm args NAME --channel smb",
+      },
+    );
+  }
   if (share !== "9p" && share !== "virtiofs") {
     throw new HatchwayError("invalid", `--share "${share}" is neither 9p nor virtiofs`);
   }

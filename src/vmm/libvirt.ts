@@ -20,6 +20,7 @@ export const libvirt: Wirer = {
   maxFirmwareFiles: FREE_SLOTS,
   refusal: onlyBy("libvirt", ["virtio-serial", "fw-cfg", "disk", "9p", "virtiofs", "tcp"], {
     vsock: "its <vsock> is the host kernel's, on which this version does not listen",
+    smb: "its <interface type='user'> has no such server",
     smbios: "it writes <oemStrings> into QEMU's arguments, where everybody on the host can read them",
   }),
 

@@ -83,6 +83,8 @@ export function qemuOptions(request: WiringRequest): Options {
       return nineP("hatchway-share", fileOf(request));
     case "virtiofs":
       return virtiofsOptions(request);
+    case "smb":
+      return smbOptions(fileOf(request));
   }
 }
 
@@ -111,6 +113,14 @@ function virtiofsOptions(request: WiringRequest): Options {
     ...sharedMemory(request),
     ["-chardev", `socket,id=hatchway-share,path=${escapeOption(besideSocket(request, "share.sock"))}`],
     ["-device", `vhost-user-fs-pci,chardev=hatchway-share,tag=${SHARE_TAG}`],
+  ];
+}
+
+/** A network of its own that leads nowhere but to the server (restrict=on), which QEMU starts for each connection. */
+function smbOptions(folder: string): Options {
+  return [
+    ["-netdev", `user,id=hatchway-share,restrict=on,smb=${escapeOption(folder)}`],
+    ["-device", "virtio-net-pci,netdev=hatchway-share"],
   ];
 }
 
@@ -191,6 +201,14 @@ export function qemuNotes(request: WiringRequest): string[] {
         ...shareNotes(channel),
       ];
     }
+    case "smb":
+      return [
+        "QEMU starts /usr/sbin/smbd, of the package samba, as its own user, for which -sandbox must not deny it to",
+        "whoever QEMU's user is can write to that share as far as he can write to the folder: let him only read it",
+        "in the guest: ip link set DEVICE up; ip address add 10.0.2.15/24 dev DEVICE",
+        "mount -t cifs -o ro,nosuid,nodev,noexec,vers=3.0,guest,sec=none,actimeo=1 //10.0.2.4/qemu /run/share",
+        "then hatchway-agent run --from dir:/run/share; hatchway share --watch keeps the folder up to date",
+      ];
   }
 }
 

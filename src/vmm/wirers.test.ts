@@ -61,6 +61,13 @@ test("QEMU shares a folder by 9p itself, and by virtiofs through a process whose
   );
 });
 
+test("QEMU's SMB server is in a network that leads nowhere else", ({ expect }) => {
+  expect(formOf("qemu", "smb", "arguments").split(" \\\n")).toEqual([
+    "-netdev 'user,id=hatchway-share,restrict=on,smb=/dev/shm/web 1,,'\\''x'\\''.img'",
+    "-device virtio-net-pci,netdev=hatchway-share",
+  ]);
+});
+
 test("a path with a comma, a space and quotes is one word of the shell and one value of the option", ({ expect }) => {
   expect(formOf("qemu", "fw-cfg", "arguments")).toContain(
     "-fw_cfg 'name=opt/io.systemd.credentials/hatchway.bundle,file=/dev/shm/web 1,,'\\''x'\\''.img'",

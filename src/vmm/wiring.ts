@@ -25,7 +25,7 @@ export function checkWired(wirer: Wirer, { channel, qemu }: WiringRequest): void
 /** The file of a channel that needs one. Throws HatchwayError "invalid". */
 export function fileOf({ channel, file }: WiringRequest): string {
   if (file !== undefined) return file;
-  if (channel === "9p" || channel === "virtiofs") {
+  if (channel === "9p" || channel === "virtiofs" || channel === "smb") {
     throw new HatchwayError("invalid", `${channel} needs the folder that it is to share`, {
       hint: `keep one with: hatchway share NAME --out FOLDER --key FILE --watch, and name it by --file`,
     });
