@@ -4,6 +4,7 @@ import { poll } from "./stream.ts";
 import { serveCredentials } from "./credentials.ts";
 import { AgentError, isFault, reason } from "./error.ts";
 import { detectSource } from "./detect.ts";
+import { examine, findingsJson, findingsText, type Finding } from "./doctor.ts";
 import { become } from "./exec.ts";
 import { Firmware } from "./firmware.ts";
 import { Host } from "./host.ts";
@@ -48,6 +49,8 @@ function perform(sys: Sys, command: Command): number {
       return 0;
     case "status":
       return showStatus(sys, command.root, command.json);
+    case "doctor":
+      return doctor(sys, command.root, command.json);
     case "sync":
       return sync(sys, open(sys, command), command);
     case "run":
@@ -153,6 +156,43 @@ function showStatus(sys: Sys, path: string, json: boolean): number {
   const { begun: _begun, done: _done, ...shown } = status;
   print(sys, json ? `${JSON.stringify(shown)}\n` : statusText(status));
   return 0;
+}
+
+function doctor(sys: Sys, path: string, json: boolean): number {
+  if (sys.geteuid() !== 0) throw new AgentError("machine", "hatchway-agent must run as root");
+  const findings = examine(sys, path, agentFindings(sys, openMade(sys, path)));
+  print(sys, json ? findingsJson(findings) : findingsText(findings));
+  return findings.some(({ state }) => state === "fail") ? 1 : 0;
+}
+
+/** What an agent has done here. */
+function agentFindings(sys: Sys, root: Root | undefined): Finding[] {
+  const status = root && readStatus(sys, root);
+  if (!root || !status) {
+    return [{ what: "agent", state: "none", detail: "none has run here", mend: "hatchway-agent run, or sync" }];
+  }
+  const { revision, source, secrets, applied, reachable, contact, problem, refused } = status;
+  const inForce: Finding =
+    revision === ""
+      ? { what: "set", state: "fail", detail: "no secrets are in force", mend: "hatchway-agent sync" }
+      : { what: "set", state: "ok", detail: `${secrets} of revision ${revision}, from ${source}, since ${applied}` };
+  const host: Finding = reachable
+    ? { what: "host", state: "ok", detail: `answered ${contact}` }
+    : {
+        what: "host",
+        state: "fail",
+        detail: `does not answer: ${problem || "nothing was heard"}`,
+        mend: "on the host: hatchway doctor NAME",
+      };
+  return [
+    inForce,
+    host,
+    ...refused.map(({ name, reason: why }): Finding => ({
+      what: "refused",
+      state: "fail",
+      detail: `"${name}": ${why}`,
+    })),
+  ];
 }
 
 function statusText(status: Status): string {

@@ -19,6 +19,7 @@ it("commands and flags", ({ expect }) => {
   });
   expect(parseUsage(["exec", "cmd", "--", "x"])).toEqual({ kind: "exec", first: 1, ...place });
   expect(parseUsage(["status", "--json"])).toEqual({ kind: "status", root: "/run/hatchway", json: true });
+  expect(parseUsage(["doctor"])).toEqual({ kind: "doctor", root: "/run/hatchway", json: false });
   expect(parseUsage(["credentials", "--policy=/p"])).toEqual({
     kind: "credentials",
     root: "/run/hatchway",
@@ -29,7 +30,7 @@ it("commands and flags", ({ expect }) => {
     unit: "a.service",
     credentials: ["x", "y=z"],
   });
-  for (const verb of ["sync", "run", "exec", "credentials", "units", "status", "version"]) {
+  for (const verb of ["sync", "run", "exec", "credentials", "units", "status", "doctor", "version"]) {
     expect(parseUsage([verb, "--help"])).toMatchObject({
       kind: "help",
       text: expect.stringContaining("usage: hatchway-agent"),

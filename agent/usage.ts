@@ -17,7 +17,7 @@ export type Command =
   | ({ kind: "exec"; first: number } & Place)
   | { kind: "credentials"; root: string; socket: string; policy: string }
   | ({ kind: "units" } & UnitsPlace)
-  | { kind: "status"; root: string; json: boolean }
+  | { kind: "status" | "doctor"; root: string; json: boolean }
   | { kind: "version" }
   | { kind: "help"; text: string };
 
@@ -32,6 +32,7 @@ usage:
   hatchway-agent credentials       serve systemd's LoadCredential= from what is in force
   hatchway-agent units             print the drop-in that makes a unit of systemd use that
   hatchway-agent status [--json]   what is in force, and how the last attempt went
+  hatchway-agent doctor [--json]   what this guest has for the agent, and what is amiss
   hatchway-agent version
 
 Each has --help.
@@ -45,7 +46,7 @@ const PLACE_HELP = `
   --no-mount      use the tmpfs that DIR lies on instead of mounting one there, as in a container
 `;
 
-const VERBS = ["sync", "run", "exec", "credentials", "units", "status", "version"] as const;
+const VERBS = ["sync", "run", "exec", "credentials", "units", "status", "doctor", "version"] as const;
 type Verb = (typeof VERBS)[number];
 
 const HELP: Record<Verb, string> = {
@@ -85,6 +86,11 @@ Prints the drop-in that makes UNIT load credentials from "hatchway-agent credent
 
 Prints source, revision, when it was applied, whether the host answers, and what was refused.
 `,
+  doctor: `usage: hatchway-agent doctor [--json] [--root DIR]
+
+Looks at each way to a host, at what would keep the secrets, and at the agent that runs, and changes nothing. Below what
+is amiss is what mends it. Exit code: 0, or 1 where something fails.
+`,
   version: "usage: hatchway-agent version\n",
 };
 
@@ -105,7 +111,7 @@ export function parseUsage(args: readonly string[]): Command {
   }
   const { root, json, mount, next, from, socket, policy } = flags;
   if (verb === "version") return { kind: verb };
-  if (verb === "status") return { kind: verb, root, json };
+  if (verb === "status" || verb === "doctor") return { kind: verb, root, json };
   if (verb === "credentials") return { kind: verb, root, socket, policy };
   if (verb === "units") return { kind: verb, socket, policy, ...readUnit(flags) };
   const place: Place = { root, mount, ...(from !== undefined && { from }) };
@@ -136,6 +142,7 @@ const FLAGS: Record<Verb, readonly string[]> = {
   credentials: ["--socket", "--policy", "--root"],
   units: ["--unit", "--credential", "--socket", "--policy"],
   status: ["--root", "--json"],
+  doctor: ["--root", "--json"],
   version: [],
 };
 

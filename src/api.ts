@@ -109,6 +109,27 @@ export interface VmRequestBody {
   /** A user name or uid of the host; the caller's own when absent. */
   runner?: string | number;
   launch?: LaunchBody;
+  /** It runs already, started by something else; not together with `launch`. The runner is whose its process is. */
+  adopt?: AdoptBody;
+}
+
+/** One of the first four, which tells the host where to look for the VM's process. */
+export interface AdoptBody {
+  /** The socket of a hybrid vsock that its VMM listens on; secrets go that way. */
+  uds?: string;
+  /** QEMU's monitor; the guest gets a virtio-serial port. */
+  qmp?: string;
+  /** A domain of the host's libvirt; its guest gets a virtio-serial port. */
+  libvirt?: string;
+  /** The process, until it ends. */
+  pid?: number;
+  /** What the guest is called on the host kernel's AF_VSOCK, besides. */
+  cid?: number;
+}
+
+/** `POST /vms/NAME/process` */
+export interface ProcessRequest {
+  pid: number;
 }
 
 export interface LaunchBody {
@@ -151,6 +172,11 @@ export interface VmBody {
   /** Why not kvm, where it is tcg. */
   accelerator_reason?: string;
   launch?: LaunchBody;
+  /** Where the host looks for the process of a VM that something else has started; `pid` is null. */
+  adopted?: { uds: string } | { qmp: string } | { libvirt: string } | { pid: null };
+  cid?: number;
+  /** What of an adopted VM could not be done. */
+  problem?: { message: string; hint?: string };
   channels: { kind: "vsock" | "virtio-serial"; path: string }[];
   control_socket: string;
   /** The socket of the minimal guest's shell port, while it runs. */
@@ -333,8 +359,10 @@ export interface ArgumentsBody {
   /** The version of QEMU that it is for, where that counts and is known. */
   qemu?: string;
   channel: WiredChannel;
+  /** Of smbios for the agent: what stands in the file before the base64 of the bundle's tar. */
+  oem_prefix?: string;
   /** The same in each language that the VMM takes, the usual one first. */
-  forms: { name: FormName; what: string; text: string }[];
+  forms: { name: FormName; what: string; text: string; words?: string[] }[];
   notes: string[];
 }
 

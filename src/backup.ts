@@ -1,6 +1,6 @@
 import type { Caller } from "#caller";
 import type { Delivery, DeliveryChange } from "#secret";
-import type { LaunchOptions, Runner } from "#vm";
+import type { Adoption, LaunchOptions, Runner } from "#vm";
 
 // What a backup's JSON files say (docs/formats.md). Times are RFC 3339 in UTC, to the millisecond.
 
@@ -60,6 +60,8 @@ export interface BackupVm {
   runner: Runner;
   group?: string;
   launch?: LaunchOptions;
+  adopted?: Adoption;
+  cid?: number;
   grants: BackupGrant[];
 }
 

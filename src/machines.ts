@@ -4,7 +4,14 @@ import type { Convergence, Vm } from "#vm";
 
 export type MachineState =
   | { state: "defined" }
-  | { state: "running"; pid: number; accelerator: "kvm" | "tcg"; acceleratorReason?: string; shellSocket?: string }
+  | {
+      state: "running";
+      pid: number;
+      /** Of one that Hatchway started. */
+      accelerator?: "kvm" | "tcg";
+      acceleratorReason?: string;
+      shellSocket?: string;
+    }
   | { state: "stopped" | "failed"; reason: string };
 
 /** A VM with all that the host knows of it. */
@@ -17,6 +24,8 @@ export interface VmView {
   /** What its live channels listen on. */
   channels: { kind: "vsock" | "virtio-serial"; path: string }[];
   controlSocket: string;
+  /** What of an adopted VM could not be done, and what to do about it. */
+  problem?: { message: string; hint?: string };
 }
 
 /** How long to wait, and for what: its first receipt of this boot, or that it has all that it is to have. */
@@ -43,6 +52,11 @@ export interface Machines {
   start(caller: Caller, name: string, wait?: Wait): Promise<VmView>;
   /** Asks the guest to power down and ends the process after `grace` milliseconds. */
   stop(caller: Caller, name: string, grace: number): Promise<VmView>;
+  /**
+   * Takes it that process `pid` runs a VM that Hatchway does not start itself: its guest boots now. Throws "forbidden" for
+   * a process that is not the VM's runner's, "conflict" while another has it.
+   */
+  observe(caller: Caller, name: string, pid: number): Promise<VmView>;
   view(caller: Caller, name: string, wait?: Wait): Promise<VmView>;
   /** Sorted by name. */
   views(caller: Caller): Promise<VmView[]>;

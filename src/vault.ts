@@ -8,7 +8,7 @@ import type { PlainSide } from "#mirror";
 import type { Scope, Verb, Verdict } from "#role";
 import type { DeliveryChange, Secret, SecretVersion } from "#secret";
 import type { Trail } from "#trail";
-import type { Convergence, LaunchOptions, Runner, Vm } from "#vm";
+import type { Adoption, Convergence, LaunchOptions, Runner, Vm } from "#vm";
 
 /**
  * The only door to what is stored. Every operation takes its caller first and runs in one order: authorise, audit the
@@ -123,6 +123,10 @@ export interface VmRequest {
   runner: Runner;
   group?: string;
   launch?: LaunchOptions;
+  adopted?: Adoption;
+  /** Of an adoption by pid: the process that has it now. */
+  pid?: number;
+  cid?: number;
   grants: readonly GrantRequest[];
   /** Attach every secret that there is, as Slicer does where no list is given. */
   all?: boolean;

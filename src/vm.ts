@@ -8,9 +8,23 @@ export interface Vm {
   group?: string;
   /** How to start it; absent for a VM that something else runs. */
   launch?: LaunchOptions;
+  /** Where the host looks for the process of a VM that something else has started. */
+  adopted?: Adoption;
+  /** What its guest is called on the host kernel's AF_VSOCK: 3 and up, no two VMs alike. Counts while its process is seen. */
+  cid?: number;
   /** Milliseconds since 1970. */
   createdAt: number;
 }
+
+/**
+ * What tells which process has a VM. `uds`: it listens on that hybrid vsock's socket. `qmp`: it listens on that socket of
+ * QEMU's monitor. `libvirt`: the system's libvirt says so of the domain. `pid`: somebody who may has said so.
+ */
+export type Adoption =
+  | { by: "uds"; path: string }
+  | { by: "qmp"; path: string }
+  | { by: "libvirt"; domain: string }
+  | { by: "pid" };
 
 /** The host user that a VM runs as: the only one besides root who may reach its sockets. */
 export interface Runner {

@@ -95,6 +95,21 @@ export interface Machine {
   detach(): void;
 }
 
+/** The process that has a VM which something else has started, for as long as it is looked at. */
+export interface Sighting {
+  readonly process: ProcessIdentity;
+  readonly runner: Runner;
+  /** Settles when the process is gone or is no longer seen to have the VM; never rejects. */
+  readonly ended: Promise<void>;
+  /**
+   * Gives the guest a virtio-serial port `org.hatchway.0` that leads to `socket`, unless it has one; absent where nothing
+   * can be plugged in. Throws HatchwayError "unsupported" with the monitor's reason.
+   */
+  plug?(socket: string): Promise<void>;
+  /** Stops looking; the process goes on. */
+  close(): void;
+}
+
 /** A kind of virtual machine monitor. */
 export interface Vmm {
   /**

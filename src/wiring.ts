@@ -74,6 +74,8 @@ export interface Form {
   what: string;
   /** Whole lines, without a newline at the end. */
   text: string;
+  /** Of "arguments": the same, word by word, as they are without a shell. */
+  words?: string[];
 }
 
 /** How one VMM is told. */

@@ -139,6 +139,16 @@ export const vm: Answer<VmBody> = z
     pid: count.optional(),
     accelerator: z.enum(["kvm", "tcg"]).optional(),
     accelerator_reason: z.string().optional(),
+    adopted: z
+      .union([
+        z.strictObject({ uds: z.string() }),
+        z.strictObject({ qmp: z.string() }),
+        z.strictObject({ libvirt: z.string() }),
+        z.strictObject({ pid: z.null() }),
+      ])
+      .optional(),
+    cid: count.optional(),
+    problem: z.strictObject({ message: z.string(), hint: z.string().optional() }).optional(),
     launch: launch.optional(),
     channels: z.array(z.strictObject({ kind: z.enum(["vsock", "virtio-serial"]), path: z.string() })),
     control_socket: z.string(),
@@ -152,7 +162,15 @@ export const vmmArguments: Answer<ArgumentsBody> = z
     vmm: z.enum(VMMS),
     qemu: z.string().optional(),
     channel: z.enum(WIRED),
-    forms: z.array(z.strictObject({ name: z.enum(FORMS), what: z.string(), text: z.string() })),
+    oem_prefix: z.string().optional(),
+    forms: z.array(
+      z.strictObject({
+        name: z.enum(FORMS),
+        what: z.string(),
+        text: z.string(),
+        words: z.array(z.string()).optional(),
+      }),
+    ),
     notes: z.array(z.string()),
   })
   .openapi("Arguments");

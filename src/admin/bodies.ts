@@ -3,6 +3,7 @@ import type { LaunchSaid, Said, VmSaid } from "#admin/schemas";
 import type { AboutChange } from "#about";
 import type {
   AboutBody,
+  AdoptBody,
   AttachRequest,
   ConvergenceBody,
   DeliveryBody,
@@ -19,8 +20,9 @@ import { hostUser } from "#host/users";
 import type { VmView } from "#machines";
 import type { Delivery, DeliveryChange, Secret, SecretVersion } from "#secret";
 import type { Given, VmRequest } from "#vault";
-import { DEFAULT_MACHINE, isSynced, type Convergence, type LaunchOptions, type Runner } from "#vm";
+import { DEFAULT_MACHINE, isSynced, type Adoption, type Convergence, type LaunchOptions, type Runner } from "#vm";
 import { diskFormat } from "#vmm/disk";
+import { ownerNow } from "#vmm/sighting";
 
 /** RFC 3339, UTC. */
 function time(milliseconds: number): string {
@@ -100,7 +102,8 @@ function convergenceBody(convergence: Convergence): ConvergenceBody {
   });
 }
 
-export async function vmBody({ vm, machine, secrets, convergence, channels, controlSocket }: VmView): Promise<VmBody> {
+export async function vmBody(view: VmView): Promise<VmBody> {
+  const { vm, machine, secrets, convergence, channels, controlSocket, problem } = view;
   const running = machine.state === "running" ? machine : undefined;
   const user = await hostUser(vm.runner.uid);
   return defined<VmBody>({
@@ -116,11 +119,27 @@ export async function vmBody({ vm, machine, secrets, convergence, channels, cont
     accelerator: running?.accelerator,
     accelerator_reason: running?.acceleratorReason,
     launch: vm.launch && launchBody(vm.launch),
+    adopted: vm.adopted && adoptedBody(vm.adopted),
+    cid: vm.cid,
+    problem,
     channels,
     control_socket: controlSocket,
     shell_socket: running?.shellSocket,
     convergence: convergenceBody(convergence),
   });
+}
+
+function adoptedBody(adopted: Adoption): VmBody["adopted"] {
+  switch (adopted.by) {
+    case "uds":
+      return { uds: adopted.path };
+    case "qmp":
+      return { qmp: adopted.path };
+    case "libvirt":
+      return { libvirt: adopted.domain };
+    case "pid":
+      return { pid: null };
+  }
 }
 
 function launchBody({ memoryMiB, disk, firmware, secretsDisk, ...rest }: LaunchOptions): LaunchBody {
@@ -177,15 +196,45 @@ export async function vmRequest(
   options: { start: boolean; attachDefault: "defaults" | "all" },
 ): Promise<VmRequest> {
   const launch = said.launch ?? (options.start ? {} : undefined);
+  if (launch && said.adopt) {
+    throw new HatchwayError("invalid", "a vm that runs already is adopted, or one is launched, not both");
+  }
+  const adopted = said.adopt && adoption(said.adopt);
   return {
     name: said.name,
-    runner: await runnerOf(said.runner, caller),
+    runner: adopted ? await adoptedRunner(said, adopted) : await runnerOf(said.runner, caller),
     ...(launch && { launch: await launchOptions(launch) }),
+    ...(adopted && { adopted }),
+    ...(said.adopt?.pid !== undefined && { pid: said.adopt.pid }),
+    ...(said.adopt?.cid !== undefined && { cid: said.adopt.cid }),
     grants: (said.secrets ?? []).map((secret) =>
       typeof secret === "string" ? { secret, change: {} } : grantRequest(secret.name, secret),
     ),
     ...(said.default_secrets !== false && automatic(said, options.attachDefault)),
   };
+}
+
+function adoption({ uds, qmp, libvirt, pid, cid }: Said<AdoptBody>): Adoption {
+  const ways: Adoption[] = [
+    ...(uds === undefined ? [] : [{ by: "uds" as const, path: uds }]),
+    ...(qmp === undefined ? [] : [{ by: "qmp" as const, path: qmp }]),
+    ...(libvirt === undefined ? [] : [{ by: "libvirt" as const, domain: libvirt }]),
+    ...(pid === undefined ? [] : [{ by: "pid" as const }]),
+  ];
+  const [way, another] = ways;
+  if (way && !another) return way;
+  if (another) throw new HatchwayError("invalid", "of uds, qmp, libvirt and pid one tells the vm's process, not two");
+  const why = cid === undefined ? "" : ": a cid counts only while the process is seen that has it";
+  throw new HatchwayError("invalid", `adopt needs one of uds, qmp, libvirt and pid, to see the vm's process by${why}`);
+}
+
+/** Whose the process is; who is named must be that one. */
+async function adoptedRunner(said: VmSaid, adopted: Adoption): Promise<Runner> {
+  const seen = await ownerNow(adopted, said.adopt?.pid);
+  if (said.runner === undefined) return seen;
+  const named = await hostUser(said.runner);
+  if (named?.uid === seen.uid) return seen;
+  throw new HatchwayError("invalid", `the vm's process is of uid ${seen.uid}, not of the runner "${said.runner}"`);
 }
 
 async function launchOptions(said: LaunchSaid): Promise<LaunchOptions> {

@@ -79,6 +79,13 @@ export const descriptions: Readonly<Record<string, Description>> = {
   "DELETE /vms/{name}": says("End a VM and forget it", 204, undefined, "not-found"),
   "POST /vms/{name}/start": says("Start a VM", 200, vm, "not-found", "conflict", "timeout", "unsupported"),
   "POST /vms/{name}/stop": says("Power a VM down, and end it after grace", 200, vm, "not-found", "conflict"),
+  "POST /vms/{name}/process": says(
+    "Say which process runs a VM that something else starts: its guest boots now",
+    200,
+    vm,
+    "not-found",
+    "conflict",
+  ),
   "GET /vms/{name}/logs": says("The last lines of its console", 200, "text", "not-found"),
   "GET /vms/{name}/secrets": says("What is attached to a VM", 200, list(grant), "not-found"),
   "PUT /vms/{name}/secrets/{secret}": says("Attach a secret, or change how it is delivered", 200, grant, "not-found"),

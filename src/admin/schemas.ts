@@ -4,12 +4,14 @@ import { quoted } from "#admin/json-value";
 import { descriptionProblem, labelKeyProblem, labelValueProblem } from "#about";
 import type {
   AboutBody,
+  AdoptBody,
   AttachRequest,
   DeliveryBody,
   FirmwareBody,
   ImageRequest,
   LaunchBody,
   NodeRequestBody,
+  ProcessRequest,
   RenameRequest,
   RollbackRequest,
   SecretRequest,
@@ -186,8 +188,28 @@ const secretName = named(secretNameProblem);
 const grant = z.union([secretName, z.strictObject({ name: secretName, ...attached }).superRefine(oneOwner)]);
 const runner = z.union([user, z.int().min(0).max(4_294_967_294)], "is neither a user name nor a uid");
 
+const domain = named((name) =>
+  /^[^-./\p{Cc}][^/\p{Cc}]{0,199}$/u.test(name) ? undefined : "is not the name of a domain of libvirt",
+);
+const pid = z.int("is not an integer").min(1, "is below 1").max(4_194_304, "is above 4194304");
+const adopt: z.ZodType<Said<AdoptBody>> = z.strictObject({
+  uds: file.optional(),
+  qmp: file.optional(),
+  libvirt: domain.optional(),
+  pid: pid.optional(),
+  cid: z
+    .int("is not an integer")
+    .min(3, "is below 3: 0 to 2 are taken, by vsock(7)")
+    .max(4_294_967_294, "is above 4294967294")
+    .optional(),
+});
+
+/** `POST /vms/NAME/process` */
+export const processReport: Form<ProcessRequest> = form(z.strictObject({ pid }));
+
 /** What `POST /vms` says, read. */
-export type VmSaid = Said<Omit<VmRequestBody, "secrets" | "launch">> & {
+export type VmSaid = Said<Omit<VmRequestBody, "secrets" | "launch" | "adopt">> & {
+  adopt?: Said<AdoptBody> | undefined;
   name: string;
   secrets?: (string | (Said<AttachRequest> & { name: string }))[] | undefined;
   launch?: LaunchSaid | undefined;
@@ -204,6 +226,7 @@ export const vmCreation: Form<VmSaid> = form(
     default_secrets: z.boolean("is neither true nor false").optional(),
     runner: runner.optional(),
     launch: launch.optional(),
+    adopt: adopt.optional(),
   }),
 );
 

@@ -2,7 +2,7 @@
 import { grantBody, grantRequest, vmBody, vmRequest } from "#admin/bodies";
 import { created, nothing, ok, type Answer, type Ask } from "#admin/route";
 import type { LogQuery, Said, VmSaid, WaitQuery } from "#admin/schemas";
-import type { AttachRequest, GrantBody } from "#api";
+import type { AttachRequest, GrantBody, ProcessRequest } from "#api";
 import type { Caller } from "#caller";
 import { HatchwayError } from "#error";
 import type { Machines, Wait } from "#machines";
@@ -36,7 +36,7 @@ export async function createVm(
   { caller, json, query }: Ask<WaitQuery & { launch?: boolean | undefined }, VmSaid>,
 ): Promise<Answer> {
   const start = query.launch === true;
-  // The request is read with a look at its disk, which is nobody else's to ask for.
+  // The request is read with a look at its disk, or at who has it, which is nobody else's to ask for.
   await vault.allow(caller, "vm.create", json.name);
   const request = await vmRequest(json, caller, { start, attachDefault });
   return created(await vmBody(await machines.create(caller, request, start, ...waitOf(query))));
@@ -66,6 +66,13 @@ export async function stopVm(
   { caller, name, query }: Ask<{ grace?: number | undefined }, unknown>,
 ): Promise<Answer> {
   return ok(await vmBody(await machines.stop(caller, name("name"), query.grace ?? GRACE)));
+}
+
+export async function observeVm(
+  { machines }: VmParts,
+  { caller, name, json }: Ask<undefined, ProcessRequest>,
+): Promise<Answer> {
+  return ok(await vmBody(await machines.observe(caller, name("name"), json.pid)));
 }
 
 export async function showConsole(

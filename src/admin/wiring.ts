@@ -69,7 +69,14 @@ export async function argumentsOf(
     qemu,
   };
   const { forms, notes } = wirer.wire(request);
-  return { vmm: wirer.vmm, ...(qemu && { qemu: formatVersion(qemu) }), channel, forms, notes: [...notes, wirer.proof] };
+  return {
+    vmm: wirer.vmm,
+    ...(qemu && { qemu: formatVersion(qemu) }),
+    channel,
+    ...(channel === "smbios" && { oem_prefix: BUNDLE_STRING }),
+    forms,
+    notes: [...notes, wirer.proof],
+  };
 }
 
 /** The first that it takes and that is live: what needs a file is not taken for a default. */

@@ -99,12 +99,20 @@ const grant = z.strictObject({
   attached_at: time,
 } satisfies Members<BackupGrant>);
 
+const adoption = z.union([
+  z.strictObject({ by: z.enum(["uds", "qmp"]), path: z.string() }),
+  z.strictObject({ by: z.literal("libvirt"), domain: z.string() }),
+  z.strictObject({ by: z.literal("pid") }),
+]);
+
 const vm = z.strictObject({
   name: vmName,
   created_at: time,
   runner: z.strictObject({ uid: count, gid: count }),
   group: z.string().optional(),
   launch: z.strictObject(launchMembers).optional(),
+  adopted: adoption.optional(),
+  cid: z.int().min(3).max(4_294_967_294).optional(),
   grants: z.array(grant),
 } satisfies Members<BackupVm>);
 

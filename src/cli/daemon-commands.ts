@@ -6,7 +6,7 @@ import { VERSION } from "#version";
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { examples, leaf, type Run } from "./command.ts";
+import { examples, leaf, type Action, type Run } from "./command.ts";
 import { daemonLogs } from "./logs.ts";
 import { promptOnce } from "./prompt.ts";
 import { formatSpan, plural } from "./quantity.ts";
@@ -47,7 +47,21 @@ export function addDaemonCommands(run: Run, program: Command, serve: Serve): voi
   leaf(run, program, "stop", "end the daemon; running VMs go on", (command) => command, stopDaemon);
   leaf(run, program, "status", "show the daemon, its store and its VMs", (command) => command, showStatus);
   leaf(run, program, "logs", "show the daemon's log", logFlags, daemonLogs);
+  leaf(run, program, "doctor [vm]", "say what is amiss, and what mends it", defineDoctor, lazyDoctor);
   leaf(run, program, "version", "show the version", (command) => command, showVersion);
+}
+
+/** Loads what looks at the machine, which no other command needs. */
+const lazyDoctor: Action<object> = async (session, operands) => (await import("./doctor.ts")).doctor(session, operands);
+
+function defineDoctor(command: Command): Command {
+  return command
+    .description(
+      "Look at the daemon, its store, this machine and each VM, or at one VM: its process, sockets, last contact, what its " +
+        "guest refused. Below what is amiss is the command that mends it. Changes nothing. Exit code: 0, or 1 where " +
+        "something fails.",
+    )
+    .addHelpText("after", examples("hatchway doctor", "hatchway doctor web-1"));
 }
 
 function defineServe(command: Command): Command {

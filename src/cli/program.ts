@@ -72,7 +72,7 @@ function subcommandTerm(command: Command): string {
 
 const MEANINGS: readonly (readonly [code: number, meaning: string])[] = [
   [0, "done"],
-  [exitCode.internal, "a fault of hatchway's own; the daemon's log has it"],
+  [exitCode.internal, "a fault of hatchway's own, which the daemon's log has; or something that doctor found"],
   [exitCode.invalid, "wrong usage or input; nothing was changed"],
   [exitCode["not-found"], "there is no such secret or VM"],
   [exitCode.exists, "there is one already, or somebody else changed it meanwhile"],

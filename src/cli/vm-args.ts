@@ -78,7 +78,7 @@ function readGuest(text: string): WiringQuery {
   throw new HatchwayError("invalid", `--guest "${text}" should be systemd, systemd=257, or other`);
 }
 
-function oneOf<Word extends string>(flag: string, words: readonly Word[], said: string): Word {
+export function oneOf<Word extends string>(flag: string, words: readonly Word[], said: string): Word {
   const word = words.find((one) => one === said);
   if (word !== undefined) return word;
   throw new HatchwayError("invalid", `${flag} "${said}" is none of ${words.join(", ")}`);

@@ -5,7 +5,9 @@ import { vmLogs } from "./logs.ts";
 import { deliveryFlags, secretFlags } from "./secret-commands.ts";
 import { attachSecrets, detachSecrets, unpinSecrets } from "./vm-grants.ts";
 import { vmArgs } from "./vm-args.ts";
+import type { ExecFlags } from "./vm-exec.ts";
 import { explainVm } from "./vm-explain.ts";
+import { adoptVm } from "./vm-adopt.ts";
 import { createVm, launchVm, removeVms, startVm, stopVm } from "./vm-launch.ts";
 import { listVms, showVm, vmStatus } from "./vm-show.ts";
 
@@ -13,13 +15,15 @@ export function addVmCommands(run: Run, program: Command): void {
   const vm = group(
     program,
     "vm",
-    "launch, create, start, stop, remove, attach, detach, unpin, list, show, status, logs, shell, explain, args",
+    "launch, create, adopt, exec, start, stop, remove, attach, detach, unpin, list, show, status, logs, shell, explain, args",
     "VMs: those that Hatchway starts, the secrets attached to each, and how far each of them is.",
   );
   if (!run.words.includes("vm")) return;
   vm.commandsGroup("Running:");
   leaf(run, vm, "launch <name>", "create a VM and start it", defineLaunch, launchVm);
   leaf(run, vm, "create <name>", "create a VM without starting it", defineCreate, createVm);
+  leaf(run, vm, "adopt <name>", "take in a VM that runs already", defineAdopt, adoptVm);
+  leaf(run, vm, "exec <name> <command...>", "run a QEMU of your own with its secrets added", defineExec, lazyExec);
   leaf(run, vm, "start <name>", "start a VM that does not run", launchWait, startVm);
   leaf(run, vm, "stop <name>", "power a VM down", defineStop, stopVm);
   leaf(run, vm, "remove <name...>", "end VMs and forget them", (command) => command.alias("rm"), removeVms);
@@ -84,6 +88,26 @@ function defineArgs(command: Command): Command {
     );
 }
 
+function defineExec(command: Command): Command {
+  return wiringFlags(command)
+    .option("--channel <way>", `${WIRED.join(", ")} (the first of them that the VMM has)`)
+    .description(
+      "Run a QEMU of your own, of a VM made with --external, with the arguments of vm args behind its own. What fw-cfg, " +
+        "smbios and disk bring is in memory that it inherits, in no file. It runs as the VM's runner, and is watched as " +
+        "the VM's process. The exit code is the command's.",
+    )
+    .addHelpText(
+      "after",
+      examples(
+        "hatchway vm exec web-1 -- qemu-system-x86_64 -m 512 -drive file=web-1.qcow2",
+        "hatchway -c embed:///srv/vms vm exec web-1 --channel fw-cfg -- qemu-system-x86_64 -m 512 …",
+      ),
+    );
+}
+
+/** Loads native code, which no other command needs. */
+const lazyExec: Action<ExecFlags> = async (...all) => (await import("./vm-exec.ts")).execVm(...all);
+
 /** Loads node:crypto, which no other command needs. */
 const lazyShell: Action<{ timeout?: string }> = async (...all) => (await import("./vm-shell.ts")).shellVm(...all);
 
@@ -133,6 +157,30 @@ function defineCreate(command: Command): Command {
       "hatchway vm create firecracker-7 --external --runner fc7",
     ),
   );
+}
+
+function defineAdopt(command: Command): Command {
+  return secretFlags(command)
+    .optionsGroup("How the host sees the VM's process, one of:")
+    .option("--uds <path>", "the vsock socket of Firecracker, Cloud Hypervisor, vhost-device-vsock; brings secrets too")
+    .option("--qmp <socket>", "a monitor of QEMU's, for Hatchway alone; plugs a virtio-serial port in")
+    .option("--libvirt <domain>", "a domain of this host's libvirt; plugs a virtio-serial port in")
+    .option("--pid <number>", "the process, until it ends")
+    .optionsGroup("Besides:")
+    .option("--cid <number>", "what the guest is called on the host kernel's AF_VSOCK")
+    .option("--runner <user>", "refuse a process that is not that user's")
+    .description(
+      "Take in a VM that something else has started and goes on to run. The host watches its process, which decides " +
+        "who it is and when its guest boots; one that is started again is found again.",
+    )
+    .addHelpText(
+      "after",
+      examples(
+        "hatchway vm adopt fc-7 --uds /srv/fc-7/v.sock --secret db-password",
+        "hatchway vm adopt web-1 --qmp /run/web-1/hatchway-qmp.sock --secret db-password",
+        "hatchway vm adopt web-1 --libvirt web-1 --secret db-password",
+      ),
+    );
 }
 
 function defineStop(command: Command): Command {

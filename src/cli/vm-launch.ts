@@ -162,7 +162,7 @@ export function describeAccelerator(vm: VmBody): string {
   return ` under emulation${why}`;
 }
 
-function describeSecrets({ secrets, convergence }: VmBody): string {
+export function describeSecrets({ secrets, convergence }: VmBody): string {
   if (secrets.length === 0) return "it has no secrets";
   const there = convergence.in_sync ? ", all in place" : "";
   return `it has ${plural(secrets.length, "secret")}${there}: ${secrets.join(", ")}`;

@@ -36,6 +36,8 @@ export async function showVm(session: Session, operands: readonly string[]): Pro
       ["runner", `${vm.runner.name ?? "uid"} ${vm.runner.uid}:${vm.runner.gid}`],
       ["created", `${vm.created_at} (${formatAge(vm.created_at)})`],
       ["machine", describeMachine(vm)],
+      ["adopted by", describeAdoption(vm)],
+      ["cid", vm.cid?.toString()],
       ["generation", String(vm.convergence.generation)],
       ...vm.channels.map(({ kind, path }): [string, string] => [kind, path]),
       ["control socket", vm.control_socket],
@@ -45,6 +47,7 @@ export async function showVm(session: Session, operands: readonly string[]): Pro
     return `${fields}\n\n${grantTable(grants)}`;
   });
   warnOfAlarms(session, [vm]);
+  warnOfProblems(session, [vm]);
 }
 
 export interface StatusFlags {
@@ -64,10 +67,12 @@ export async function vmStatus(session: Session, operands: readonly string[], fl
     const vms = await session.client.vms();
     session.report(vms, () => formatTable(STATUS_COLUMNS, vms.map(statusRow)));
     warnOfAlarms(session, vms);
+    warnOfProblems(session, vms);
   } else {
     const vm = await session.client.vm(name);
     session.report(vm, () => formatFields([["name", vm.name], ...stateFields(vm), ...convergenceFields(vm)]));
     warnOfAlarms(session, [vm]);
+    warnOfProblems(session, [vm]);
   }
   refuseBehind(behind, timeout);
 }
@@ -119,6 +124,23 @@ function failed(outcome: "applied" | "failed" | undefined): string {
 
 function describeRefused(refused: readonly { name: string; reason: string }[]): string {
   return refused.map(({ name, reason }) => `${name}: ${reason}`).join("\n");
+}
+
+/** `its vsock "/srv/fc-7/v.sock"`: where the host looks for the process. */
+export function describeAdoption({ adopted }: VmBody): string | undefined {
+  if (adopted === undefined) return undefined;
+  if ("uds" in adopted) return `its vsock "${adopted.uds}"`;
+  if ("qmp" in adopted) return `its monitor "${adopted.qmp}"`;
+  return "libvirt" in adopted ? `libvirt's domain "${adopted.libvirt}"` : "its pid";
+}
+
+/** What of an adopted VM is not as it should be, on stderr. */
+export function warnOfProblems(session: Session, vms: readonly VmBody[]): void {
+  for (const { name, problem } of vms) {
+    if (!problem) continue;
+    session.warn(stripControl(`vm "${name}": ${problem.message}`));
+    if (problem.hint !== undefined) session.hint(stripControl(problem.hint.replaceAll("NAME", name)));
+  }
 }
 
 function describeMachine({ launch }: VmBody): string | undefined {

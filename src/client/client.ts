@@ -82,6 +82,8 @@ export interface Client {
   startVm(name: string, wait?: Wait): Promise<VmBody>;
   /** Ends the process after `grace` milliseconds if the guest has not powered down. */
   stopVm(name: string, grace: number): Promise<VmBody>;
+  /** Says that process `pid` runs a VM that something else starts, and that its guest boots now. */
+  observeVm(name: string, pid: number): Promise<VmBody>;
   grants(vm: string): Promise<GrantBody[]>;
   attach(vm: string, secret: string, request: AttachRequest): Promise<GrantBody>;
   unpin(vm: string, secret: string): Promise<GrantBody>;

@@ -157,6 +157,10 @@ class HttpClient implements Client {
     });
   }
 
+  async observeVm(name: string, pid: number): Promise<VmBody> {
+    return this.#json({ method: "POST", path: `${vmPath(name)}/process`, ...jsonBody({ pid }) });
+  }
+
   async grants(vm: string): Promise<GrantBody[]> {
     return this.#json({ method: "GET", path: `${vmPath(vm)}/secrets` });
   }

@@ -6,15 +6,14 @@ import { serveApi } from "#admin/serve";
 import type { Accept, ChannelKind, Listener, LiveChannel } from "#channel";
 import { bindForRunner, closeFolder, closeServer, openFolder } from "#channel/folder";
 import { virtioSerial } from "#channel/virtio-serial";
-import { vsock } from "#channel/vsock";
 import type { Machines } from "#machines";
 import type { Vault } from "#vault";
 import type { Vm } from "#vm";
 import { ConsoleLog } from "#vmm/console";
 
-const CHANNELS: readonly LiveChannel[] = [vsock, virtioSerial];
-
 export interface EndpointParts {
+  /** Hybrid vsock: in the VM's folder, or where its VMM already looks for it. */
+  vsock: LiveChannel;
   vault: Vault;
   machines: Machines;
   accept: Accept;
@@ -51,7 +50,7 @@ export class Endpoint {
     const closers: (() => Promise<void>)[] = [];
     try {
       const listeners: Listener[] = [];
-      for (const channel of CHANNELS) {
+      for (const channel of [parts.vsock, virtioSerial]) {
         const listener = await channel.listen({ id, runner, directory }, parts.accept);
         closers.push(() => listener.close());
         listeners.push(listener);

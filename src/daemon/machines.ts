@@ -3,6 +3,8 @@ import type { Duplex } from "node:stream";
 import type { Accept, GuestIdentity } from "#channel";
 import type { Caller } from "#caller";
 import { removeFolder } from "#channel/folder";
+import { adoptedVsock } from "#channel/adopted-vsock";
+import { vsock } from "#channel/vsock";
 import type { Delivery } from "#delivery";
 import { HatchwayError } from "#error";
 import { ownUid } from "#host/files";
@@ -10,7 +12,9 @@ import type { Machines, VmView, Wait } from "#machines";
 import { Mutex } from "#mutex";
 import type { Vault, VmRequest } from "#vault";
 import { isSynced, type Convergence, type Vm } from "#vm";
-import type { Machine } from "#vmm";
+import type { Machine, ProcessIdentity } from "#vmm";
+import { Adopted } from "#daemon/adopted";
+import type { Witness } from "#daemon/boots";
 import { Endpoint } from "#daemon/endpoint";
 import { composeBoot } from "#daemon/boot";
 import { ForeignBoots } from "#daemon/foreign-boots";
@@ -38,6 +42,7 @@ export class HostMachines implements Machines {
   readonly #parts: MachinesParts;
   readonly #endpoints = new Map<string, Endpoint>();
   readonly #processes: Processes;
+  readonly #adopted: Adopted;
   /** By a VM's name: it is made, started, stopped and removed by one at a time. */
   readonly #lifecycle = new Mutex();
   #closed = false;
@@ -51,14 +56,16 @@ export class HostMachines implements Machines {
       await vault.newGeneration(self, vm.id);
     };
     this.#foreign = new ForeignBoots(parts.runtime, booted);
-    this.#processes = new Processes(parts.runtime, {
+    const witness: Witness = {
       booted,
       ended(vm, exit) {
         disconnect(vm.id);
         log.write(`vm "${vm.name}" ended (${exit.by}): ${exit.detail}`);
       },
       report: (error) => log.report(error),
-    });
+    };
+    this.#processes = new Processes(parts.runtime, witness);
+    this.#adopted = new Adopted(parts.runtime, witness);
   }
 
   /**
@@ -70,24 +77,26 @@ export class HostMachines implements Machines {
     const vms = known.filter(({ id }) => !this.#endpoints.has(id));
     for (const vm of vms) {
       try {
-        await this.#open(vm);
+        await this.#open(vm, false);
       } catch (error) {
         // One VM whose sockets cannot be bound must not keep the others from theirs.
         this.#parts.log.report(error);
       }
     }
-    await Promise.all(vms.map((vm) => this.#processes.find(vm, this.#directory(vm))));
+    await Promise.all(vms.map((vm) => (vm.launch ? this.#processes.find(vm, this.#directory(vm)) : this.#follow(vm))));
   }
 
   async close(): Promise<void> {
     this.#closed = true;
     this.#processes.detach();
+    this.#adopted.close();
     for (const endpoint of this.#endpoints.values()) await endpoint.close();
     this.#endpoints.clear();
   }
 
   async create(caller: Caller, request: VmRequest, start: boolean, wait?: Wait): Promise<VmView> {
     if (start) this.#checkRunner(request);
+    if (request.adopted) this.#checkReachable(request);
     const { vm, machine } = await this.#lifecycle.run(request.name, () => this.#make(caller, request, start));
     try {
       if (machine && wait) await this.#wait(caller, vm, wait, machine);
@@ -122,10 +131,32 @@ export class HostMachines implements Machines {
     return this.#lifecycle.run(name, async () => {
       const vm = await this.#parts.vault.admit(caller, "vm.stop", name);
       const machine = this.#processes.machine(vm.id);
+      if (!vm.launch) {
+        throw new HatchwayError("invalid", `vm "${name}" is not Hatchway's to stop`, {
+          hint: "stop it with the tool that runs it",
+        });
+      }
       if (!machine) throw new HatchwayError("conflict", `vm "${name}" is not running`);
       await machine.stop(grace);
       return this.#view(caller, vm);
     });
+  }
+
+  async observe(caller: Caller, name: string, pid: number): Promise<VmView> {
+    return this.#lifecycle.run(name, async () => {
+      const vm = await this.#parts.vault.admit(caller, "vm.start", name);
+      if (vm.launch) throw new HatchwayError("invalid", `vm "${name}" is Hatchway's own to start`);
+      await this.#adopted.observe(vm, this.#serialSocket(vm), pid);
+      return this.#view(caller, vm);
+    });
+  }
+
+  /**
+   * The process that has a VM which something else has started, if it is seen and lives at this moment: what a stream of
+   * the host kernel's AF_VSOCK, known by its CID, is served for.
+   */
+  processOf(vmId: string): ProcessIdentity | undefined {
+    return this.#adopted.process(vmId);
   }
 
   async view(caller: Caller, name: string, wait?: Wait): Promise<VmView> {
@@ -167,7 +198,8 @@ export class HostMachines implements Machines {
   async #make(caller: Caller, request: VmRequest, start: boolean): Promise<{ vm: Vm; machine: Machine | undefined }> {
     const vm = await this.#parts.vault.createVm(caller, request);
     try {
-      await this.#open(vm);
+      await this.#open(vm, true);
+      if (!vm.launch) await this.#follow(vm, request.pid);
       return { vm, machine: start ? await this.#launch(vm) : undefined };
     } catch (error) {
       throw await this.#undo(vm, error);
@@ -185,9 +217,11 @@ export class HostMachines implements Machines {
     return withHint(error, words);
   }
 
-  async #open(vm: Vm): Promise<void> {
+  /** `isNew`: it is being made, so that all of it has to work now. */
+  async #open(vm: Vm, isNew: boolean): Promise<void> {
     const { vault, accept, log } = this.#parts;
     const endpoint = await Endpoint.open(this.#directory(vm), vm, {
+      vsock: vm.adopted?.by === "uds" ? adoptedVsock(vm.adopted.path, isNew, (error) => log.report(error)) : vsock,
       vault,
       accept: vm.launch ? accept : (stream, identity) => void this.#acceptForeign(vm, stream, identity),
       machines: this,
@@ -200,7 +234,7 @@ export class HostMachines implements Machines {
   async #acceptForeign(vm: Vm, stream: Duplex, identity: GuestIdentity): Promise<void> {
     stream.on("error", () => stream.destroy());
     try {
-      await this.#foreign.look(vm, identity);
+      if (!(await this.#adopted.brings(vm, identity))) await this.#foreign.look(vm, identity);
       if (!stream.destroyed) this.#parts.accept(stream, identity);
     } catch (error) {
       stream.destroy();
@@ -208,9 +242,23 @@ export class HostMachines implements Machines {
     }
   }
 
-  async #launch(vm: Vm): Promise<Machine> {
+  /** What cannot be plugged in, or is not there yet, is no fault: it is shown, and looked for again. */
+  async #follow(vm: Vm, pid?: number): Promise<void> {
+    try {
+      await this.#adopted.follow(vm, this.#serialSocket(vm), pid);
+    } catch (error) {
+      this.#parts.log.report(error);
+    }
+  }
+
+  #serialSocket(vm: Vm): string {
     const { channels, directory } = this.#endpoint(vm);
-    const serial = channels.find(({ kind }) => kind === "virtio-serial")?.path ?? join(directory, "serial.sock");
+    return channels.find(({ kind }) => kind === "virtio-serial")?.path ?? join(directory, "serial.sock");
+  }
+
+  async #launch(vm: Vm): Promise<Machine> {
+    const { directory } = this.#endpoint(vm);
+    const serial = this.#serialSocket(vm);
     const { vault, self, log } = this.#parts;
     return this.#processes.launch(vm, directory, { serial, console: join(directory, "console.sock") }, () =>
       composeBoot(vault, self, vm, (line) => log.write(line)),
@@ -243,19 +291,24 @@ export class HostMachines implements Machines {
     const { vault } = this.#parts;
     const endpoint = this.#endpoints.get(vm.id);
     const directory = this.#directory(vm);
+    const problem = this.#adopted.problem(vm);
     return {
       vm,
-      machine: this.#processes.state(vm, directory),
+      machine: this.#adopted.state(vm) ?? this.#processes.state(vm, directory),
       secrets: (await vault.grants(caller, vm.name)).map(({ secret }) => secret.name),
       convergence: await vault.convergence(caller, vm.id),
       channels: endpoint?.channels ?? [],
       controlSocket: join(directory, "control.sock"),
+      ...(problem && {
+        problem: { message: problem.message, ...(problem.hint !== undefined && { hint: problem.hint }) },
+      }),
     };
   }
 
   /** Ends the process and takes the folder away; a VM that is not quite there is no fault. */
   async #discard(vm: Vm): Promise<void> {
     await this.#processes.end(vm.id);
+    await this.#adopted.forget(vm);
     await this.#foreign.forget(vm);
     this.#parts.disconnect(vm.id);
     await this.#endpoints.get(vm.id)?.close();
@@ -288,6 +341,14 @@ export class HostMachines implements Machines {
 
   #directory(vm: Vm): string {
     return join(this.#parts.runtime, "vm", vm.name);
+  }
+
+  /** Only root can hand sockets to another user. */
+  #checkReachable({ name, runner }: Pick<Vm, "name" | "runner">): void {
+    if (ownUid() === 0 || runner.uid === ownUid()) return;
+    throw new HatchwayError("forbidden", `vm "${name}" is run by uid ${runner.uid}, whom this daemon cannot serve`, {
+      hint: "adopt it by the system's daemon: hatchway serve --system",
+    });
   }
 
   /** A VMM that is broken out of must not be root's, where there can be users for them. */

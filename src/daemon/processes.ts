@@ -8,6 +8,7 @@ import { AcceleratorChoice } from "#vmm/kvm";
 import { qemu } from "#vmm/machine";
 import { shellSocket } from "#vmm/paths";
 import { isAlive, signalProcess } from "#vmm/process";
+import { Boots, type Witness } from "#daemon/boots";
 import { guestImage } from "#daemon/guest-image";
 import { ProcessRecords } from "#daemon/process-records";
 
@@ -24,14 +25,6 @@ interface Running {
   shell: boolean;
 }
 
-/** Told of what the host sees of a VM's process. */
-export interface Witness {
-  /** The guest boots: what an earlier boot claimed or applied is void. */
-  booted(vm: Vm): Promise<void>;
-  ended(vm: Vm, exit: MachineExit): void;
-  report(error: unknown): void;
-}
-
 /** The processes of the VMs that Hatchway starts; they outlive the daemon and are found again. */
 export class Processes {
   readonly #runtime: string;
@@ -40,13 +33,13 @@ export class Processes {
   readonly #choice: AcceleratorChoice;
   readonly #running = new Map<string, Running>();
   readonly #ended = new Map<string, MachineState>();
-  /** Boots that the witness is being told of, and whether there was another meanwhile. */
-  readonly #boots = new Map<string, "being told" | "again">();
+  readonly #boots: Boots;
 
   /** `runtime`: the daemon's folder on tmpfs. */
   constructor(runtime: string, witness: Witness) {
     this.#runtime = runtime;
     this.#witness = witness;
+    this.#boots = new Boots(witness);
     this.#records = new ProcessRecords(join(runtime, "machines"));
     this.#choice = new AcceleratorChoice(join(runtime, "accelerators.json"));
   }
@@ -160,26 +153,9 @@ export class Processes {
   #watch(vm: Vm, running: Running): void {
     this.#running.set(vm.id, running);
     this.#ended.delete(vm.id);
-    running.machine.on("reset", () => void this.#booted(vm));
+    running.machine.on("reset", () => void this.#boots.seen(vm));
     // Not the event: the machine may have ended by now.
     void running.machine.exited.then((exit) => this.#exited(vm, exit));
-  }
-
-  /** Tells the witness of boots, of many that come while it is being told as of one: a guest may do nothing else. */
-  async #booted(vm: Vm): Promise<void> {
-    const told = this.#boots.get(vm.id);
-    this.#boots.set(vm.id, told === undefined ? "being told" : "again");
-    if (told !== undefined) return;
-    try {
-      do {
-        this.#boots.set(vm.id, "being told");
-        await this.#witness.booted(vm);
-      } while (this.#boots.get(vm.id) === "again");
-    } catch (error) {
-      this.#witness.report(error);
-    } finally {
-      this.#boots.delete(vm.id);
-    }
   }
 
   async #exited(vm: Vm, exit: MachineExit): Promise<void> {

@@ -31,17 +31,19 @@ export function secretWords(record: Known<SecretRecord, KnownSecret>): BackupSec
 
 /** `names` are those of the secrets, by id; a grant of one that is gone is left out, as it gives nothing. */
 export function vmWords(
-  record: Known<VmRecord, "id" | "name" | "runner" | "group" | "launch" | "createdAt">,
+  record: Known<VmRecord, "id" | "name" | "runner" | "group" | "launch" | "adopted" | "cid" | "createdAt">,
   grants: GrantsRecord | undefined,
   names: ReadonlyMap<string, string>,
 ): BackupVm {
-  const { name, runner, group, launch, createdAt } = record;
+  const { name, runner, group, launch, adopted, cid, createdAt } = record;
   return {
     name,
     created_at: timeText(createdAt),
     runner,
     ...(group !== undefined && { group }),
     ...(launch && { launch }),
+    ...(adopted && { adopted }),
+    ...(cid !== undefined && { cid }),
     grants: (grants?.grants ?? []).flatMap((grant) => grantWords(grant, names)),
   };
 }
@@ -130,7 +132,7 @@ function secretRecord({
 }
 
 function vmRecord(vm: BackupVm, secrets: ReadonlyMap<string, SecretRecord>): { vm: VmRecord; grants: Grant[] } {
-  const { name, created_at: created, runner, group, launch } = vm;
+  const { name, created_at: created, runner, group, launch, adopted, cid } = vm;
   const grants = vm.grants.map(({ secret, change, pin, attached_at: attached }) => {
     const record = secrets.get(secret);
     if (!record) throw damaged(`vm "${name}" has secret "${secret}", which is not in it`);
@@ -161,6 +163,8 @@ function vmRecord(vm: BackupVm, secrets: ReadonlyMap<string, SecretRecord>): { v
     createdAt: Date.parse(created),
     ...(group !== undefined && { group }),
     ...(launch && { launch }),
+    ...(adopted && { adopted }),
+    ...(cid !== undefined && { cid }),
   };
   return { vm: record, grants: grants.map(({ grant }) => grant) };
 }

@@ -38,7 +38,7 @@ export class Vms {
   }
 
   async #create(caller: Caller, request: VmRequest): Promise<Vm> {
-    const { name, group, runner, launch } = request;
+    const { name, group, runner, launch, adopted, cid } = request;
     const secrets = request.grants.map(({ secret }) => secret);
     const origin = { runner: runner.uid, ...(group !== undefined && { group }) };
     return this.#gate.mutate(
@@ -52,12 +52,15 @@ export class Vms {
           });
         }
         await this.#checkRunner(name, runner);
+        if (cid !== undefined) await this.#checkCid(cid);
         const vm: Vm = {
           id: Rows.newId(),
           name,
           runner,
           createdAt: this.#gate.now(),
           ...(launch && { launch }),
+          ...(adopted && { adopted }),
+          ...(cid !== undefined && { cid }),
           ...(group !== undefined && { group }),
         };
         const { grants, expect } = await this.#grants.added(name, [], await this.#grants.requested(caller, request));
@@ -130,5 +133,12 @@ export class Vms {
     throw new HatchwayError("invalid", `vm "${taken.name}" has the runner ${what} already`, {
       hint: `give each vm a user of its own: useradd --system ${name}-runner, then --runner ${name}-runner`,
     });
+  }
+
+  /** Two VMs of one number would each be taken for the other. */
+  async #checkCid(cid: number): Promise<void> {
+    const others = (await this.#rows.list<VmRecord>("vm:")).map(({ record }) => record);
+    const taken = others.find((other) => other.cid === cid);
+    if (taken) throw new HatchwayError("exists", `vm "${taken.name}" has the cid ${cid} already`);
   }
 }

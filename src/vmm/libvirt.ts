@@ -20,17 +20,21 @@ export const libvirt: Wirer = {
   },
 };
 
-function wireSerial(path: string): { forms: Form[]; notes: string[] } {
-  const text = [
+/** The port of virtio-serial whose host end libvirt's QEMU connects to `path`. */
+export function serialElement(path: string): string {
+  return [
     "<channel type='unix'>",
     `  <source mode='connect' path=${attribute(path)}>`,
     "    <reconnect enabled='yes' timeout='1'/>",
     "  </source>",
     `  <target type='virtio' name='${agentPort}'/>`,
     "</channel>",
-  ];
+  ].join("\n");
+}
+
+function wireSerial(path: string): { forms: Form[]; notes: string[] } {
   return {
-    forms: [{ name: "xml", what: "an element of <devices>", text: text.join("\n") }],
+    forms: [{ name: "xml", what: "an element of <devices>", text: serialElement(path) }],
     notes: [
       ...socketNotes(path),
       "the system's libvirt runs QEMU as libvirt-qemu: make the VM with --runner libvirt-qemu",

@@ -2,6 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { HatchwayError } from "#error";
+import type { Runner } from "#vm";
 import type { ProcessIdentity } from "#vmm";
 
 /** State and start time from the one line of /proc/PID/stat, proc(5). */
@@ -31,6 +32,39 @@ export function isAlive(process: ProcessIdentity): boolean {
 
 export function isSameProcess(a: ProcessIdentity, b: ProcessIdentity): boolean {
   return a.pid === b.pid && a.startTime === b.startTime && a.bootId === b.bootId;
+}
+
+/** Whose a process is: the uid and gid that it acts as. Undefined when it is gone. */
+export function ownerOf(pid: number): Runner | undefined {
+  const status = readProc(`/proc/${pid}/status`);
+  if (status === undefined) return undefined;
+  const uid = /^Uid:\t\d+\t(\d+)\t/m.exec(status)?.[1];
+  const gid = /^Gid:\t\d+\t(\d+)\t/m.exec(status)?.[1];
+  if (uid === undefined || gid === undefined) {
+    throw new HatchwayError("internal", `/proc/${pid}/status has not the form that proc(5) gives`);
+  }
+  return { uid: Number(uid), gid: Number(gid) };
+}
+
+/** Milliseconds between two looks at a process that is no child of ours. */
+const LOOK_MS = 1_000;
+
+/** Settles when a process is gone, some time after it is, or at once when `signal` is aborted. */
+export function untilGone(process: ProcessIdentity, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const look = (): void => {
+    if (signal.aborted || !isAlive(process)) finish();
+  };
+  const timer = setInterval(look, LOOK_MS);
+  const finish = (): void => {
+    clearInterval(timer);
+    signal.removeEventListener("abort", finish);
+    resolve();
+  };
+  timer.unref();
+  signal.addEventListener("abort", finish);
+  look();
+  return promise;
 }
 
 /** Sends `signal` if the process still is the one that is meant; says whether it was sent. */

@@ -29,7 +29,8 @@ export const qemuWirer: Wirer = {
 };
 
 function formOf(options: Options): Form {
-  return { name: "arguments", what: "options of qemu-system-x86_64, behind your own", text: shellLines(options) };
+  const what = "options of qemu-system-x86_64, behind your own";
+  return { name: "arguments", what, text: shellLines(options), words: options.flat() };
 }
 
 /**

@@ -5,7 +5,7 @@
 import { EventEmitter } from "node:events";
 import { connect, type Socket } from "node:net";
 import { HatchwayError } from "#error";
-import { descriptorOf, peerCredentials } from "#host/peer";
+import { descriptorOf, peerCredentials, type PeerCredentials } from "#host/peer";
 
 const maximumLine = 1024 * 1024;
 const defaultTimeoutMs = 5_000;
@@ -49,14 +49,19 @@ export class QmpClient extends EventEmitter<QmpEvents> {
   /**
    * Connects, and has the capabilities negotiated. Throws HatchwayError "unavailable" when nobody listens at `path` or
    * it does not speak QMP, "timeout" when it is silent for `timeoutMs`; "forbidden" when who listens is not process `pid`:
-   * the path is in a folder of the runner's, who could lead us to another machine's monitor by a link.
+   * the path is in a folder of the runner's, who could lead us to another machine's monitor by a link. Without `pid`
+   * whoever listens is `peer`.
    */
-  static async connect(path: string, pid: number, timeoutMs: number = defaultTimeoutMs): Promise<QmpClient> {
+  static async connect(
+    path: string,
+    pid: number | undefined,
+    timeoutMs: number = defaultTimeoutMs,
+  ): Promise<QmpClient> {
     const client = new QmpClient(connect(path));
     try {
       await client.#greeting(timeoutMs);
-      const peer = peerCredentials(descriptorOf(client.#socket));
-      if (peer.pid !== pid) {
+      const { peer } = client;
+      if (pid !== undefined && peer.pid !== pid) {
         throw new HatchwayError("forbidden", `"${path}" is the monitor of process ${peer.pid}, not of ${pid}`);
       }
       await client.execute("qmp_capabilities", undefined, timeoutMs);
@@ -83,6 +88,11 @@ export class QmpClient extends EventEmitter<QmpEvents> {
       this.#pending.set(id, { command, resolve, reject, timer });
       this.#socket.write(`${JSON.stringify({ execute: command, arguments: members, id })}\n`);
     });
+  }
+
+  /** Who listened at the socket when the connection came about. */
+  get peer(): PeerCredentials {
+    return peerCredentials(descriptorOf(this.#socket));
   }
 
   close(): void {

@@ -141,6 +141,9 @@ describe("/openapi.json", () => {
     expect(await ask(wiring, "/vms/web-1/arguments?vmm=firecracker")).toBe(400);
     expect(await ask("GET /vms/{name}/channels", "/vms/own/channels?guest=systemd&systemd=257&qemu=7.2")).toBe(200);
     expect(await ask("GET /vms/{name}/channels", "/vms/own/channels?qemu=seven")).toBe(400);
+    const own = JSON.stringify({ pid: process.pid });
+    expect(await ask("POST /vms/{name}/process", "/vms/own/process", own)).toBe(200);
+    expect(await ask("POST /vms/{name}/process", "/vms/web-1/process", own)).toBe(400);
     expect(await ask("GET /vms", "/vms")).toBe(200);
     expect(await ask("GET /vms/{name}", "/vms/web-1")).toBe(200);
     expect(await ask("GET /vms/{name}", "/vms/web-1?wait=agent&timeout=5ms")).toBe(408);
