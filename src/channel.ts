@@ -74,7 +74,7 @@ export interface ChannelVm {
 /** What a channel knows of a stream. */
 export interface GuestIdentity {
   vmId: string;
-  channel: ChannelKind;
+  channel: ChannelKind | "af-vsock";
   /** Only the guest's root can have opened it. */
   rootOnly: boolean;
   /** The process that brought the stream: the VMM, or one of its devices. */

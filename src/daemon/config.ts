@@ -28,6 +28,8 @@ export interface Config {
   tokens: TokenFile[];
   /** Who may do what; undefined: whoever gets in may do all. */
   roles?: RoleGrant[];
+  /** The VM that this host itself is taken for on AF_VSOCK (CID 1), whichever of its processes calls. */
+  localVsock?: string;
 }
 
 /** The folder of plain secrets, absolute; also where one is only meant. */
@@ -47,7 +49,7 @@ export async function readConfig(path: string): Promise<Config> {
   try {
     const config = parseConfig(path, await file.readFile("utf8"));
     // Who can write these decides who gets in.
-    if (config.roles || config.listen.length > 0 || config.tokens.length > 0) {
+    if (config.roles || config.localVsock !== undefined || config.listen.length > 0 || config.tokens.length > 0) {
       refuseOthers(path, await file.stat());
       refuseOthers(dirname(path), await stat(dirname(path)));
     }
@@ -74,9 +76,29 @@ function refuseOthers(path: string, { uid, mode }: { uid: number; mode: number }
 }
 
 export function parseConfig(path: string, text: string): Config {
-  const known = ["store", "secrets-folder", "attach", "audit", "hostgroups", "listen", "tokens", "roles"] as const;
+  const known = [
+    "store",
+    "secrets-folder",
+    "attach",
+    "audit",
+    "hostgroups",
+    "listen",
+    "tokens",
+    "roles",
+    "vsock-local",
+  ] as const;
   const said = Setting.parse(path, text)?.fields(...known) ?? {};
-  const { store, "secrets-folder": folder, attach, audit, hostgroups, listen, tokens, roles } = said;
+  const {
+    store,
+    "secrets-folder": folder,
+    attach,
+    audit,
+    hostgroups,
+    listen,
+    tokens,
+    roles,
+    "vsock-local": local,
+  } = said;
   const tokenFiles = tokens?.entries().map(([id, setting]) => readToken(id, setting)) ?? [];
   return {
     store: readStore(store, folder),
@@ -87,6 +109,7 @@ export function parseConfig(path: string, text: string): Config {
     ],
     listen: listen?.list().map((setting) => readListen(setting, tokenFiles.length > 0)) ?? [],
     tokens: tokenFiles,
+    ...(local && { localVsock: local.text(vmNameProblem) }),
     ...(roles && { roles: roles.list().map((setting) => readRole(setting, tokenFiles)) }),
   };
 }

@@ -18,6 +18,7 @@ import type { Witness } from "#daemon/boots";
 import { Endpoint } from "#daemon/endpoint";
 import { composeBoot } from "#daemon/boot";
 import { ForeignBoots } from "#daemon/foreign-boots";
+import { KernelVsock } from "#daemon/kernel-vsock";
 import { Processes } from "#daemon/processes";
 
 export interface MachinesParts {
@@ -29,6 +30,8 @@ export interface MachinesParts {
   /** The daemon's own work, as the audit names it. */
   self: Caller;
   accept: Accept;
+  /** The VM that callers on AF_VSOCK are taken for that are this host itself. */
+  localVsock?: string;
   /** Ends what a VM's guest has open. */
   disconnect: (vmId: string) => void;
   log: { write(line: string): void; report(error: unknown): void };
@@ -43,6 +46,7 @@ export class HostMachines implements Machines {
   readonly #endpoints = new Map<string, Endpoint>();
   readonly #processes: Processes;
   readonly #adopted: Adopted;
+  readonly #kernelVsock: KernelVsock;
   /** By a VM's name: it is made, started, stopped and removed by one at a time. */
   readonly #lifecycle = new Mutex();
   #closed = false;
@@ -66,6 +70,13 @@ export class HostMachines implements Machines {
     };
     this.#processes = new Processes(parts.runtime, witness);
     this.#adopted = new Adopted(parts.runtime, witness);
+    this.#kernelVsock = new KernelVsock({
+      local: parts.localVsock,
+      processOf: (vm) => this.processOf(vm.id)?.pid,
+      accept: (vm, stream, pid) =>
+        void this.#acceptForeign(vm, stream, { vmId: vm.id, channel: "af-vsock", rootOnly: false, pid }),
+      report: (line) => log.write(line),
+    });
   }
 
   /**
@@ -90,6 +101,7 @@ export class HostMachines implements Machines {
     this.#closed = true;
     this.#processes.detach();
     this.#adopted.close();
+    await this.#kernelVsock.close();
     for (const endpoint of this.#endpoints.values()) await endpoint.close();
     this.#endpoints.clear();
   }
@@ -228,6 +240,7 @@ export class HostMachines implements Machines {
       report: (line) => log.write(line),
     });
     this.#endpoints.set(vm.id, endpoint);
+    await this.#kernelVsock.add(vm);
   }
 
   /** Of a VM that something else runs: serves the stream once it is known which boot it is of. */
@@ -309,6 +322,7 @@ export class HostMachines implements Machines {
   async #discard(vm: Vm): Promise<void> {
     await this.#processes.end(vm.id);
     await this.#adopted.forget(vm);
+    await this.#kernelVsock.remove(vm);
     await this.#foreign.forget(vm);
     this.#parts.disconnect(vm.id);
     await this.#endpoints.get(vm.id)?.close();
