@@ -8,6 +8,7 @@ import { examine, findingsJson, findingsText, type Finding } from "./doctor.ts";
 import { become } from "./exec.ts";
 import { Firmware } from "./firmware.ts";
 import { Host } from "./host.ts";
+import { openKey } from "./key.ts";
 import { lockHolder, takeLock } from "./lock.ts";
 import { Media, refuseAfterLive } from "./media.ts";
 import { syncOnce } from "./once.ts";
@@ -71,7 +72,7 @@ function open(sys: Sys, place: Place): Root {
   return openRoot(sys, place.root, place.mount);
 }
 
-function originOf(sys: Sys, root: Root, { from }: Place): Origin {
+function originOf(sys: Sys, root: Root, { from, keyFile }: Place): Origin {
   const source = from === undefined ? detectSource(sys) : parseSource(from);
   switch (source.kind) {
     case "fw-cfg":
@@ -82,7 +83,7 @@ function originOf(sys: Sys, root: Root, { from }: Place): Origin {
     case "dir":
     case "file":
       refuseAfterLive(source, sourceInForce(sys, root));
-      return new Media(sys, source, from === undefined ? "fixed" : "any");
+      return new Media(sys, source, from === undefined ? "fixed" : "any", () => openKey(sys, keyFile));
     case "virtio-serial":
     case "vsock":
     case "unix":

@@ -3,7 +3,7 @@
 import { AgentError, reason } from "./error.ts";
 import { reading } from "./reading.ts";
 import type { DiskSource } from "./source.ts";
-import { parseSuperblock, SUPERBLOCK_BYTES, type Superblock } from "./superblock.ts";
+import { parseSuperblock, SUPERBLOCK_BYTES, type FileSystem, type Superblock } from "./superblock.ts";
 import { failedWith, HERE, SysError, type Fd, type Sys } from "./sys.ts";
 import { decodeUtf8 } from "./text.ts";
 import { openDirectory, readFile, statOrNone, using } from "./tree.ts";
@@ -24,17 +24,23 @@ interface Device {
 /** Which of a guest's disks a source may mean: those that are fixed and read-only, or any. */
 export type Trust = "fixed" | "any";
 
+/** What to do with what is on a disk: the root of its file system, or the sealed bundle that fills it. */
+export interface DiskUse<T> {
+  folder: (root: Fd) => T;
+  sealed: (fd: Fd) => T;
+}
+
 /** Whether some disk is what the source names. */
 export function isOnDisk(sys: Sys, source: DiskSource, trust: Trust): boolean {
   return devices(sys, trust).some((device) => matches(sys, device, source));
 }
 
 /**
- * Uses the root of the one disk that the source names, mounted read-only, without devices, set-id and programs, and
+ * Uses the one disk that the source names: a sealed bundle as it is, a file system mounted read-only, without devices, set-id and programs, and
  * nowhere: no other process can see it, and it is gone with its descriptor. Throws AgentError: "host-gone" for no such
  * disk, which may still come; "machine" for two of them, and for one that this kernel can't mount.
  */
-export function withDisk<T>(sys: Sys, source: DiskSource, trust: Trust, use: (root: Fd) => T): T {
+export function withDisk<T>(sys: Sys, source: DiskSource, trust: Trust, use: DiskUse<T>): T {
   const all = reading("the list of disks", () => devices(sys, trust));
   const found = all.filter((device) => matches(sys, device, source));
   const wanted = `the ${source.kind} "${source.kind === "label" ? source.label : source.serial}"`;
@@ -52,15 +58,20 @@ export function withDisk<T>(sys: Sys, source: DiskSource, trust: Trust, use: (ro
   return using(
     sys,
     reading(`disk "${device.name}"`, () => openDevice(sys, device)),
-    (fd) => using(sys, mount(sys, device, fd), use),
+    (fd) => {
+      const superblock = reading(`disk "${device.name}"`, () => superblockOf(sys, fd));
+      if (superblock?.type !== "sealed") return using(sys, mount(sys, device, fd, superblock?.type), use.folder);
+      // The same device from its beginning, whatever has its name by now.
+      return using(sys, sys.openat(HERE, `/proc/self/fd/${fd}`, sys.O_RDONLY | sys.O_NONBLOCK), use.sealed);
+    },
   );
 }
 
 /** What was looked at is what is mounted, whatever has its name by then. */
-function mount(sys: Sys, { name }: Device, fd: Fd): Fd {
-  const superblock = reading(`disk "${name}"`, () => superblockOf(sys, fd));
-  if (!superblock) throw new AgentError("machine", `disk "${name}" has none of EROFS, SquashFS and ISO 9660`);
-  const { type } = superblock;
+function mount(sys: Sys, { name }: Device, fd: Fd, type: FileSystem | undefined): Fd {
+  if (!type) {
+    throw new AgentError("machine", `disk "${name}" has neither EROFS, SquashFS or ISO 9660 on it nor a sealed bundle`);
+  }
   try {
     return sys.mountPrivate(type, `/proc/self/fd/${fd}`);
   } catch (cause) {

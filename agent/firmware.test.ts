@@ -1,6 +1,6 @@
 import { describe, it } from "vitest";
 import { decodeBase64 } from "#agent/base64";
-import { stringsOf } from "#agent/firmware";
+import { stringsOf } from "#agent/firmware-word";
 import { ProtocolError } from "#protocol/error";
 
 const bytes = (text: string): Uint8Array => Buffer.from(text, "latin1");

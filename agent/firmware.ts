@@ -2,29 +2,24 @@
 // type 11. Only root can read either. Nothing new comes there, and nobody listens.
 import { BundleReader, type BundleSink } from "#protocol/bundle";
 import { asciiBytes } from "#protocol/json";
-import { ProtocolError } from "#protocol/error";
 import { decodeBase64 } from "./base64.ts";
 import { AgentError } from "./error.ts";
+import { findString, fwCfgFile } from "./firmware-word.ts";
 import type { Origin } from "./origin.ts";
 import type { FirmwareSource } from "./source.ts";
 import { poll } from "./stream.ts";
 import { HERE, type Sys } from "./sys.ts";
-import { openDirectory, readFile, statOrNone, using } from "./tree.ts";
+import { readFile, statOrNone } from "./tree.ts";
 
-/** The kernel's documentation: ABI/testing/sysfs-firmware-qemu_fw_cfg. */
-const FW_CFG = "/sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentials/hatchway.bundle/raw";
-/** ABI/testing/sysfs-firmware-dmi-entries: one folder for each table, TYPE-INSTANCE. */
-const DMI = "/sys/firmware/dmi/entries";
-const OEM_STRINGS = /^11-[0-9]{1,3}$/;
-/** What the host gives at most, and what all tables have at most. */
+const FW_CFG = fwCfgFile("opt/io.systemd.credentials/hatchway.bundle");
+/** What the host gives at most. */
 const MAX_FW_CFG = 1_048_576;
-const MAX_DMI = 65_535;
 const PREFIX = asciiBytes("io.systemd.credential.binary:hatchway.bundle=");
 
 /** Whether there is a bundle. */
 export function isInFirmware(sys: Sys, kind: FirmwareSource["kind"]): boolean {
   if (kind === "fw-cfg") return statOrNone(sys, HERE, FW_CFG) !== undefined;
-  const string = findString(sys);
+  const string = findString(sys, PREFIX);
   if (!string) return false;
   sys.wipe(string);
   return true;
@@ -65,7 +60,7 @@ export class Firmware implements Origin {
       if (statOrNone(sys, HERE, FW_CFG)) return readFile(sys, HERE, FW_CFG, MAX_FW_CFG);
       throw new AgentError("host-gone", 'the firmware has no fw_cfg file "hatchway.bundle" (driver qemu_fw_cfg)');
     }
-    const string = findString(sys);
+    const string = findString(sys, PREFIX);
     if (!string) throw new AgentError("host-gone", 'the firmware has no SMBIOS string "hatchway.bundle"');
     try {
       return decodeBase64(string);
@@ -73,35 +68,6 @@ export class Firmware implements Origin {
       sys.wipe(string);
     }
   }
-}
-
-/** What stands behind the prefix, in the first table that has it; the caller wipes it. */
-function findString(sys: Sys): Uint8Array | undefined {
-  if (!statOrNone(sys, HERE, DMI)) return undefined;
-  const entries = using(sys, openDirectory(sys, HERE, DMI), (dir) => sys.readdir(dir));
-  for (const entry of entries.filter((name) => OEM_STRINGS.test(name)).sort()) {
-    const table = readFile(sys, HERE, `${DMI}/${entry}/raw`, MAX_DMI);
-    try {
-      const found = stringsOf(table).find((string) => PREFIX.every((byte, at) => byte === string[at]));
-      if (found) return found.slice(PREFIX.length);
-    } finally {
-      sys.wipe(table);
-    }
-  }
-  return undefined;
-}
-
-/** The strings behind a table's formatted part, whose length is its second byte (DSP0134, 6.1.3). */
-export function stringsOf(table: Uint8Array): Uint8Array[] {
-  const strings: Uint8Array[] = [];
-  for (let at = table[1] ?? table.length; at < table.length;) {
-    const end = table.indexOf(0, at);
-    if (end < 0) throw new ProtocolError("smbios: a table ends in a string");
-    if (end === at) break;
-    strings.push(table.subarray(at, end));
-    at = end + 1;
-  }
-  return strings;
 }
 
 function revisionOf(bytes: Uint8Array): string {

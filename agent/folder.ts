@@ -2,7 +2,14 @@
 // (#protocol/bundle), and the manifest governs here too.
 import { entryHeader, MANIFEST_PATH, type BundleSink } from "#protocol/bundle";
 import { ProtocolError } from "#protocol/error";
-import { entryPath, MAX_MANIFEST_SIZE, parseManifest, type Manifest, type ManifestEntry } from "#protocol/manifest";
+import {
+  encodeManifest,
+  entryPath,
+  MAX_MANIFEST_SIZE,
+  parseManifest,
+  type Manifest,
+  type ManifestEntry,
+} from "#protocol/manifest";
 import { reading } from "./reading.ts";
 import { RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, type Fd, type Stat, type Sys } from "./sys.ts";
 import { isType, openDirectory, readAll, S_IFDIR, S_IFREG, using } from "./tree.ts";
@@ -28,7 +35,7 @@ export function readManifest(sys: Sys, folder: Fd): Manifest {
  */
 export function readFolder(sys: Sys, folder: Fd, manifest: Manifest, strictness: Strictness, sink: BundleSink): void {
   if (strictness === "exact") refuseOthers(sys, folder, manifest);
-  sink.manifest(manifest);
+  sink.manifest(manifest, encodeManifest(manifest));
   const piece = new Uint8Array(PIECE);
   try {
     for (const entry of manifest.entries) {

@@ -36,12 +36,17 @@ export function fuzzTargets(sys: Sys, scratch: string): Readonly<Record<string, 
     superblock: (input) => parseSuperblock(input),
     policy: inFile(`${scratch}/policy`, () => readPolicy(sys, `${scratch}/policy`)),
     file: inFile(`${scratch}/bundle.tar`, () =>
-      new Media(sys, { kind: "file", path: `${scratch}/bundle.tar` }, "any").bundle(undefined, 0, new Ignored()),
+      new Media(sys, { kind: "file", path: `${scratch}/bundle.tar` }, "any", noKey).bundle(undefined, 0, new Ignored()),
     ),
     share: inFile(`${scratch}/share/.hatchway/manifest.json`, () =>
-      new Media(sys, { kind: "dir", path: `${scratch}/share` }, "any").bundle(undefined, 0, new Ignored()),
+      new Media(sys, { kind: "dir", path: `${scratch}/share` }, "any", noKey).bundle(undefined, 0, new Ignored()),
     ),
   };
+}
+
+/** Of zeros: what is sealed is sealed to another. */
+function noKey(): Uint8Array {
+  return new Uint8Array(32);
 }
 
 export function verdictOf(read: Reader, input: Uint8Array): Verdict {

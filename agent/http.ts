@@ -31,17 +31,23 @@ export class HeadReader {
 
   /** Takes bytes up to the head's end; how many, and the head once it is whole. */
   push(chunk: Uint8Array): { used: number; head?: Head } {
-    for (let used = 0; used < chunk.length;) {
-      if (this.#length === MAX_HEAD) throw new ProtocolError(`http: a head of more than ${MAX_HEAD} bytes`);
-      this.#bytes[this.#length++] = chunk[used++] ?? 0;
-      if (this.#ended()) return { used, head: parseHead(this.#bytes.subarray(0, this.#length - 4)) };
-    }
+    const before = this.#length;
+    const part = chunk.subarray(0, MAX_HEAD - before);
+    this.#bytes.set(part, before);
+    this.#length += part.length;
+    const end = this.#end(before);
+    if (end !== undefined) return { used: end - before, head: parseHead(this.#bytes.subarray(0, end - 4)) };
+    if (part.length < chunk.length) throw new ProtocolError(`http: a head of more than ${MAX_HEAD} bytes`);
     return { used: chunk.length };
   }
 
-  #ended(): boolean {
-    const [a, b, c, d] = this.#bytes.subarray(Math.max(0, this.#length - 4), this.#length);
-    return a === CR && b === LF && c === CR && d === LF;
+  /** Behind the empty line, which ends at one of the bytes from `from` on. */
+  #end(from: number): number | undefined {
+    const bytes = this.#bytes;
+    for (let at = bytes.indexOf(LF, from); at >= 0 && at < this.#length; at = bytes.indexOf(LF, at + 1)) {
+      if (bytes[at - 1] === CR && bytes[at - 2] === LF && bytes[at - 3] === CR) return at + 1;
+    }
+    return undefined;
   }
 }
 

@@ -9,7 +9,7 @@
 // next-… lies under .agent, which only root can enter: nobody can race what is done here.
 import { MANIFEST_PATH, type BundleSink } from "#protocol/bundle";
 import { asciiBytes } from "#protocol/json";
-import { encodeManifest, type Manifest, type ManifestEntry } from "#protocol/manifest";
+import type { Manifest, ManifestEntry } from "#protocol/manifest";
 import { MAX_VALUE_SIZE, RESERVED_FOLDER } from "#protocol/names";
 import type { TarHeader } from "#protocol/ustar";
 import { assignment, environmentProblem } from "./envfile.ts";
@@ -76,10 +76,11 @@ export class Installation implements BundleSink {
     return this.#refused;
   }
 
-  manifest(manifest: Manifest): void {
+  manifest(manifest: Manifest, json: Uint8Array): void {
     this.#manifest = manifest;
     this.#dir = makeDirectory(this.#sys, this.#root.agent, this.#name, 0o711);
     using(this.#sys, makeDirectory(this.#sys, this.#dir, RESERVED_FOLDER, 0o700), () => undefined);
+    this.#write(MANIFEST_PATH, json);
   }
 
   entry(entry: ManifestEntry, header: TarHeader): void {
@@ -122,7 +123,6 @@ export class Installation implements BundleSink {
       else missing.push(entry.name);
     }
     if (missing.length > 0) return missing;
-    this.#write(MANIFEST_PATH, encodeManifest(manifest));
     this.#write(REFUSED_PATH, asciiBytes(JSON.stringify(this.#refused)));
     this.#writeEnvironment(manifest);
     return [];
@@ -160,6 +160,7 @@ export class Installation implements BundleSink {
   }
 
   #create(path: string): Fd {
+    if (!path.includes("/")) return createFile(this.#sys, this.#dir, path);
     const components = path.split("/");
     const name = components.pop() ?? "";
     return using(this.#sys, makeDirectories(this.#sys, this.#dir, components), (parent) =>

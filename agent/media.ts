@@ -1,33 +1,38 @@
 // A bundle that lies somewhere in the guest: on a disk that the host made, in a folder that it shares, in a file. Nobody
 // listens there. It is taken only as whole as the manifest says, and never in place of what a live host has brought.
-import { BundleReader, type BundleSink } from "#protocol/bundle";
+import type { BundleSink } from "#protocol/bundle";
 import { ProtocolError } from "#protocol/error";
+import { SHARED_SEALED } from "#protocol/share";
+import { BundleFiles } from "./bundle-file.ts";
 import { withDisk, type Trust } from "./disk.ts";
 import { AgentError } from "./error.ts";
 import { readFolder, readManifest } from "./folder.ts";
 import { mountOf } from "./mounts.ts";
 import type { Origin } from "./origin.ts";
+import { describeOwner, isRoots, openPrivate } from "./private.ts";
 import { reading } from "./reading.ts";
+import { openRevision, partsOf, shownRevision } from "./share.ts";
 import { formatSource, type MediaSource } from "./source.ts";
 import { poll } from "./stream.ts";
-import { HERE, type Fd, type Stat, type Sys } from "./sys.ts";
+import { HERE, type Fd, type Sys } from "./sys.ts";
 import { decodeUtf8 } from "./text.ts";
-import { isType, readFile, S_IFDIR, S_IFREG, using } from "./tree.ts";
+import { isType, readFile, S_IFDIR, S_IFREG, statOrNone, using } from "./tree.ts";
 
 /** How often a share is looked at for another revision. Nothing else changes while the guest runs. */
 const LOOK_MS = 2_000;
-const PIECE = 65_536;
 
 export class Media implements Origin {
   readonly source: MediaSource;
   readonly #sys: Sys;
   readonly #trust: Trust;
+  readonly #files: BundleFiles;
 
-  /** `trust`: "any" only when somebody has named the source. */
-  constructor(sys: Sys, source: MediaSource, trust: Trust) {
+  /** `trust`: "any" only when somebody has named the source. `key` opens what is sealed, and is wiped. */
+  constructor(sys: Sys, source: MediaSource, trust: Trust, key: () => Uint8Array) {
     this.#sys = sys;
     this.source = source;
     this.#trust = trust;
+    this.#files = new BundleFiles(sys, key);
   }
 
   bundle(have: string | undefined, waitSeconds: number, sink: BundleSink): "changed" | "same" {
@@ -47,10 +52,33 @@ export class Media implements Origin {
   #read(have: string | undefined, sink: BundleSink): "changed" | "same" {
     const sys = this.#sys;
     const { source } = this;
-    if (source.kind === "file") return readTar(sys, source.path, have, sink);
-    if (source.kind === "dir")
-      return using(sys, openShare(sys, source.path), (dir) => this.#readBelow(dir, have, sink));
-    return withDisk(sys, source, this.#trust, (dir) => this.#readBelow(dir, have, sink));
+    if (source.kind === "file") {
+      return using(sys, openPrivate(sys, source.path), (fd) => this.#readFile(fd, `"${source.path}"`, have, sink));
+    }
+    if (source.kind === "dir") {
+      return using(sys, openShare(sys, source.path), (dir) => {
+        if (!statOrNone(sys, dir, SHARED_SEALED)) return this.#readShare(dir, have, sink);
+        return using(sys, openSealedShare(sys, dir, source.path), (fd) =>
+          this.#readFile(fd, `"${source.path}/${SHARED_SEALED}"`, have, sink),
+        );
+      });
+    }
+    return withDisk(sys, source, this.#trust, {
+      folder: (dir) => this.#readBelow(dir, have, sink),
+      sealed: (fd) => this.#files.read({ fd, name: "the disk", isDisk: true }, have, sink),
+    });
+  }
+
+  #readFile(fd: Fd, name: string, have: string | undefined, sink: BundleSink): "changed" | "same" {
+    return this.#files.read({ fd, name, isDisk: false }, have, sink);
+  }
+
+  /** Of a share with sets the one that it shows now; nothing of it changes while it is read. */
+  #readShare(dir: Fd, have: string | undefined, sink: BundleSink): "changed" | "same" {
+    const revision = shownRevision(this.#sys, dir);
+    if (revision === undefined) return this.#readBelow(dir, have, sink);
+    if (revision === have) return "same";
+    return using(this.#sys, openRevision(this.#sys, dir, revision), (set) => this.#readBelow(set, have, sink));
   }
 
   #readBelow(dir: Fd, have: string | undefined, sink: BundleSink): "changed" | "same" {
@@ -72,11 +100,12 @@ function openShare(sys: Sys, path: string): Fd {
     const canonical = sys.readlinkat(HERE, `/proc/self/fd/${dir}`);
     const mount = mountOf(decodeUtf8(readFile(sys, HERE, "/proc/self/mountinfo", 4_194_304)), canonical);
     if (mount?.readOnly === true) return dir;
-    for (const part of [".", ".hatchway", ".hatchway/manifest.json"]) {
+    const isWhole = statOrNone(sys, dir, SHARED_SEALED) !== undefined;
+    for (const part of isWhole ? [".", SHARED_SEALED] : partsOf(shownRevision(sys, dir))) {
       const stat = reading(`"${path}/${part}"`, () => sys.fstatat(dir, part));
-      const wanted = isType(stat, part.endsWith(".json") ? S_IFREG : S_IFDIR);
+      const wanted = isType(stat, part === SHARED_SEALED || part.endsWith(".json") ? S_IFREG : S_IFDIR);
       if (wanted && isRoots(stat, 0o022)) continue;
-      const is = describe(stat);
+      const is = describeOwner(stat);
       throw new AgentError("machine", `"${path}/${part}" should be root's alone to write, ${is}: mount it read-only`);
     }
     return dir;
@@ -86,56 +115,13 @@ function openShare(sys: Sys, path: string): Fd {
   }
 }
 
-/** Twice from the start: first whether it is whole and new, since the sink shall see nothing of what is not. */
-function readTar(sys: Sys, path: string, have: string | undefined, sink: BundleSink): "changed" | "same" {
-  let revision: string | undefined;
-  const first: BundleSink = {
-    manifest: (manifest) => {
-      revision = manifest.revision;
-    },
-    entry() {},
-    data() {},
-    endEntry() {},
-  };
-  readOnce(sys, path, first);
-  if (revision === have) return "same";
-  readOnce(sys, path, sink);
-  return "changed";
-}
-
-function readOnce(sys: Sys, path: string, sink: BundleSink): void {
+/** Nothing is followed on the way, and a pipe makes nobody wait. */
+function openSealedShare(sys: Sys, dir: Fd, path: string): Fd {
   const flags = sys.O_RDONLY | sys.O_NOFOLLOW | sys.O_NONBLOCK;
-  using(
-    sys,
-    reading(`"${path}"`, () => sys.openat(HERE, path, flags)),
-    (fd) => {
-      const stat = sys.fstat(fd);
-      if (!isType(stat, S_IFREG)) throw new AgentError("machine", `"${path}" should be a file`);
-      if (!isRoots(stat, 0o077)) {
-        throw new AgentError("machine", `"${path}" should be root's alone, 0600, ${describe(stat)}`);
-      }
-      const reader = new BundleReader(sink);
-      const piece = new Uint8Array(PIECE);
-      try {
-        for (;;) {
-          const count = reading(`"${path}"`, () => sys.read(fd, piece));
-          if (count === 0) break;
-          reader.push(piece.subarray(0, count));
-        }
-      } finally {
-        sys.wipe(piece);
-      }
-      reader.end();
-    },
-  );
-}
-
-function isRoots({ uid, mode }: Stat, others: number): boolean {
-  return uid === 0 && (mode & others) === 0;
-}
-
-function describe({ uid, mode }: Stat): string {
-  return `it is uid ${uid}'s, mode ${(mode & 0o777).toString(8)}`;
+  const fd = reading(`"${path}/${SHARED_SEALED}"`, () => sys.openat(dir, SHARED_SEALED, flags));
+  if (isType(sys.fstat(fd), S_IFREG)) return fd;
+  sys.close(fd);
+  throw new AgentError("machine", `"${path}/${SHARED_SEALED}" should be a file`);
 }
 
 /**

@@ -1,9 +1,14 @@
-// What file system a disk has, and its label, from its first bytes. Only those that a bundle comes in.
+// What file system a disk has, and its label, from its first bytes. Only those that a bundle comes in; a sealed bundle is on a
+// disk as it is.
+import { isSealed } from "#protocol/sealed";
 
 export type FileSystem = "erofs" | "squashfs" | "iso9660";
 
+/** What a sealed bundle counts as labelled, which has no place for a label. */
+const SEALED_LABEL = "HATCHWAY";
+
 export interface Superblock {
-  type: FileSystem;
+  type: FileSystem | "sealed";
   /** Empty where there is none; SquashFS never has one. */
   label: string;
 }
@@ -19,6 +24,7 @@ export const SUPERBLOCK_BYTES: number = ISO + 2_048;
 
 /** Undefined for a disk with none of these file systems. */
 export function parseSuperblock(head: Uint8Array): Superblock | undefined {
+  if (isSealed(head)) return { type: "sealed", label: SEALED_LABEL };
   if (hasBytes(head, 0, [0x68, 0x73, 0x71, 0x73])) return { type: "squashfs", label: "" };
   if (hasBytes(head, EROFS, [0xe2, 0xe1, 0xf5, 0xe0])) {
     return { type: "erofs", label: textOf(head.subarray(EROFS + EROFS_LABEL, EROFS + EROFS_LABEL + 16), 0) };

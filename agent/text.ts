@@ -1,4 +1,5 @@
 // UTF-8 (RFC 3629), since the small engine has no TextEncoder. For names, paths and JSON; never for values.
+import { textOf } from "#protocol/json";
 
 export function encodeUtf8(text: string): Uint8Array {
   const bytes: number[] = [];
@@ -18,12 +19,23 @@ export function encodeUtf8(text: string): Uint8Array {
 export function decodeUtf8(bytes: Uint8Array): string {
   const parts: string[] = [];
   for (let at = 0; at < bytes.length;) {
+    // Most text is ASCII, which needs no look at each byte.
+    const run = textOf(bytes.subarray(at, at + RUN));
+    const plain = run.search(NOT_ASCII);
+    if (plain !== 0) {
+      parts.push(plain < 0 ? run : run.slice(0, plain));
+      at += plain < 0 ? run.length : plain;
+      continue;
+    }
     const [code, length] = codePoint(bytes, at);
     parts.push(String.fromCodePoint(code ?? 0xfffd));
     at += length;
   }
   return parts.join("");
 }
+
+const RUN = 256;
+const NOT_ASCII = /[^\u0000-\u007f]/;
 
 /** Whether the bytes are UTF-8, found out without making a string of them. */
 export function isUtf8(bytes: Uint8Array): boolean {

@@ -7,6 +7,8 @@ import type { UnitsPlace } from "./units.ts";
 export interface Place {
   /** --from; undefined: found out. */
   from?: string;
+  /** --key-file: what opens a sealed source. */
+  keyFile?: string;
   root: string;
   mount: boolean;
 }
@@ -42,6 +44,7 @@ const PLACE_HELP = `
   --from SOURCE   virtio-serial:NAME, vsock:CID:PORT, unix:PATH, fw-cfg, smbios, serial:NAME or label:NAME (a disk),
                   dir:PATH or file:PATH; without it the first that there is of the virtio-serial port
                   org.hatchway.0, vsock:2:5107, fw-cfg, smbios and a read-only disk HATCHWAY
+  --key-file FILE the age key of a sealed source, root's alone (else the firmware has it)
   --root DIR      where secrets are kept, an absolute path (default ${DEFAULT_ROOT})
   --no-mount      use the tmpfs that DIR lies on instead of mounting one there, as in a container
 `;
@@ -50,17 +53,17 @@ const VERBS = ["sync", "run", "exec", "credentials", "units", "status", "doctor"
 type Verb = (typeof VERBS)[number];
 
 const HELP: Record<Verb, string> = {
-  sync: `usage: hatchway-agent [secrets] sync [--from SOURCE] [--root DIR] [--no-mount]
+  sync: `usage: hatchway-agent [secrets] sync [--from SOURCE] [--key-file FILE] [--root DIR] [--no-mount]
 
 Fetches what the host has for this VM and prints one line. When "hatchway-agent run" is alive, that one does it.
 Exit code: 0 in force, 1 not, 2 wrong usage.
 ${PLACE_HELP}`,
-  run: `usage: hatchway-agent run [--from SOURCE] [--root DIR] [--no-mount]
+  run: `usage: hatchway-agent run [--from SOURCE] [--key-file FILE] [--root DIR] [--no-mount]
 
 Keeps this VM's secrets as the host has them, until SIGTERM. SIGHUP asks the host at once. Tells systemd when the first
 set is in force (Type=notify). While the host is gone the last set stays.
 ${PLACE_HELP}`,
-  exec: `usage: hatchway-agent exec [--from SOURCE] [--root DIR] [--no-mount] -- CMD [ARGUMENT...]
+  exec: `usage: hatchway-agent exec [--from SOURCE] [--key-file FILE] [--root DIR] [--no-mount] -- CMD [ARGUMENT...]
 
 Becomes CMD with the secrets that are variables in its environment, fetching first when there is no set yet.
 Exit code: CMD's own; 127 not found, 126 cannot be run, 1 no secrets.
@@ -109,12 +112,12 @@ export function parseUsage(args: readonly string[]): Command {
   if (verb !== "exec" && flags.next < args.length) {
     throw new AgentError("usage", `unexpected argument "${args[flags.next] ?? ""}"`);
   }
-  const { root, json, mount, next, from, socket, policy } = flags;
+  const { root, json, mount, next, from, keyFile, socket, policy } = flags;
   if (verb === "version") return { kind: verb };
   if (verb === "status" || verb === "doctor") return { kind: verb, root, json };
   if (verb === "credentials") return { kind: verb, root, socket, policy };
   if (verb === "units") return { kind: verb, socket, policy, ...readUnit(flags) };
-  const place: Place = { root, mount, ...(from !== undefined && { from }) };
+  const place: Place = { root, mount, ...(from !== undefined && { from }), ...(keyFile !== undefined && { keyFile }) };
   if (verb !== "exec") return { kind: verb, ...place };
   if (next >= args.length) throw new AgentError("usage", "exec needs a command: hatchway-agent exec -- CMD");
   return { kind: verb, first: next, ...place };
@@ -136,9 +139,9 @@ function readUnit({ unit, credentials }: Flags): Pick<UnitsPlace, "unit" | "cred
 }
 
 const FLAGS: Record<Verb, readonly string[]> = {
-  sync: ["--from", "--root", "--no-mount"],
-  run: ["--from", "--root", "--no-mount"],
-  exec: ["--from", "--root", "--no-mount"],
+  sync: ["--from", "--key-file", "--root", "--no-mount"],
+  run: ["--from", "--key-file", "--root", "--no-mount"],
+  exec: ["--from", "--key-file", "--root", "--no-mount"],
   credentials: ["--socket", "--policy", "--root"],
   units: ["--unit", "--credential", "--socket", "--policy"],
   status: ["--root", "--json"],
@@ -148,6 +151,7 @@ const FLAGS: Record<Verb, readonly string[]> = {
 
 interface Flags {
   from?: string;
+  keyFile?: string;
   root: string;
   socket: string;
   policy: string;
@@ -188,6 +192,7 @@ function parseFlags(args: readonly string[], start: number, known: readonly stri
       const value = equals < 0 ? args[++at] : word.slice(equals + 1);
       if (value === undefined || value === "") throw new AgentError("usage", `flag "${name}" needs a value`);
       if (name === "--from") flags.from = value;
+      else if (name === "--key-file") flags.keyFile = absolute(name, value);
       else if (name === "--unit") flags.unit = value;
       else if (name === "--credential") flags.credentials.push(value);
       else if (name === "--socket") flags.socket = absolute(name, value);

@@ -16,7 +16,7 @@ import {
   type ManifestEntry,
 } from "./manifest.ts";
 import { RESERVED_FOLDER } from "./names.ts";
-import { BLOCK, decodeHeader, encodeHeader, padding, type TarHeader } from "./ustar.ts";
+import { BLOCK, decodeHeader, encodeHeader, equalWords, isZero, mtimeOf, padding, type TarHeader } from "./ustar.ts";
 
 export const MANIFEST_PATH: string = `${RESERVED_FOLDER}/manifest.json`;
 
@@ -63,7 +63,8 @@ function manifestHeader(size: number): TarHeader {
 
 /** Who receives a bundle as it is read. A throw from any of these ends the reading. */
 export interface BundleSink {
-  manifest(manifest: Manifest): void;
+  /** `json` is what it was read from: the bytes that `encodeManifest` makes of it. */
+  manifest(manifest: Manifest, json: Uint8Array): void;
   /** A value begins; `entry.size` bytes follow in calls of `data`, then `endEntry`. */
   entry(entry: ManifestEntry, header: TarHeader): void;
   /** A view into the pushed chunk: valid during the call only. */
@@ -80,6 +81,8 @@ type State = "header" | "manifest" | "value" | "padding" | "trailer" | "done" | 
 export class BundleReader {
   readonly #sink: BundleSink;
   readonly #block: Uint8Array = new Uint8Array(BLOCK);
+  /** What the next header should be. */
+  readonly #expected: Uint8Array = new Uint8Array(BLOCK);
   #filled = 0;
   #state: State = "header";
   #remaining = 0;
@@ -125,7 +128,7 @@ export class BundleReader {
     this.#filled += part.length;
     if (this.#filled < BLOCK) return [part.length, state];
     this.#filled = 0;
-    const zero = this.#block.every((byte) => byte === 0);
+    const zero = this.#block[0] === 0 && isZero(this.#block);
     if (state === "trailer") {
       if (!zero) throw new ProtocolError("bundle: one zero block is not followed by another");
       return [part.length, "done"];
@@ -134,16 +137,36 @@ export class BundleReader {
       if (!this.#manifest) throw new ProtocolError("bundle: no manifest");
       return [part.length, "trailer"];
     }
-    return [part.length, this.#begin(decodeHeader(this.#block))];
+    return [part.length, this.#beginNext(this.#block) ?? this.#begin(decodeHeader(this.#block))];
+  }
+
+  /** Where the header is exactly that of the next entry, which it is but for entries that were left out. */
+  #beginNext(block: Uint8Array): State | undefined {
+    const entry = this.#manifest?.entries[this.#next];
+    const mtime = mtimeOf(block);
+    if (!entry || mtime === undefined) return undefined;
+    const header = entryHeader(entry, mtime);
+    if (!equalWords(block, encodeHeader(header, this.#expected))) return undefined;
+    this.#next++;
+    return this.#beginEntry(entry, header);
+  }
+
+  #beginEntry(entry: ManifestEntry, header: TarHeader): State {
+    this.#remaining = header.size;
+    this.#padding = padding(header.size);
+    this.#sink.entry(entry, header);
+    if (header.size > 0) return "value";
+    this.#sink.endEntry();
+    return "header";
   }
 
   #begin(header: TarHeader): State {
-    this.#remaining = header.size;
-    this.#padding = padding(header.size);
     if (!this.#manifest) {
       if (header.size < 1 || header.size > MAX_MANIFEST_SIZE || !sameHeader(header, manifestHeader(header.size))) {
         throw new ProtocolError(`bundle: its first file is not ${MANIFEST_PATH} of root, 0600, 1 byte to 4 MiB`);
       }
+      this.#remaining = header.size;
+      this.#padding = padding(header.size);
       this.#json = new Uint8Array(header.size);
       return "manifest";
     }
@@ -154,10 +177,7 @@ export class BundleReader {
       if (!sameHeader(header, entryHeader(entry, header.mtime))) {
         throw new ProtocolError(`bundle: the header of "${header.path}" disagrees with the manifest`);
       }
-      this.#sink.entry(entry, header);
-      if (header.size > 0) return "value";
-      this.#sink.endEntry();
-      return "header";
+      return this.#beginEntry(entry, header);
     }
     throw new ProtocolError(`bundle: "${header.path}" is not in the manifest, or not in its order`);
   }
@@ -170,16 +190,17 @@ export class BundleReader {
     if (this.#remaining > 0) return [part.length, state];
     if (state === "value") this.#sink.endEntry();
     else if (this.#json) {
-      this.#manifest = parseManifest(this.#json);
+      const json = this.#json;
       this.#json = undefined;
-      this.#sink.manifest(this.#manifest);
+      this.#manifest = parseManifest(json);
+      this.#sink.manifest(this.#manifest, json);
     }
     return [part.length, this.#padding > 0 ? "padding" : "header"];
   }
 
   #skipPadding(rest: Uint8Array): [number, State] {
     const part = rest.subarray(0, this.#padding);
-    if (part.some((byte) => byte !== 0)) throw new ProtocolError("bundle: padding that is not zero");
+    if (!isZero(part)) throw new ProtocolError("bundle: padding that is not zero");
     this.#padding -= part.length;
     return [part.length, this.#padding > 0 ? "padding" : "header"];
   }

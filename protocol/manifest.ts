@@ -1,7 +1,7 @@
 // The manifest: what a VM has, at one revision, without any value. JSON in printable ASCII, keys in the order below, no
 // space: equal grants give equal bytes, and other bytes are refused. Drawn in docs/formats.md.
 import { ProtocolError } from "./error.ts";
-import { asciiBytes, parseJson, type Json, type JsonObject } from "./json.ts";
+import { ascii, asciiBytes, parseJson, type Json, type JsonObject } from "./json.ts";
 import {
   DEFAULT_MOUNT_ROOT,
   envNameProblem,
@@ -69,6 +69,10 @@ export function entryPath(entry: ManifestEntry): string {
 }
 
 export function encodeManifest(manifest: Manifest): Uint8Array {
+  return asciiBytes(textOfManifest(manifest));
+}
+
+function textOfManifest(manifest: Manifest): string {
   const entries = manifest.entries.map(({ name, version, size, file, env, onChange }) => ({
     name,
     version,
@@ -84,7 +88,7 @@ export function encodeManifest(manifest: Manifest): Uint8Array {
     ...(onChange && { onChange: orderedOnChange(onChange) }),
   }));
   const { format, vm, revision, mountRoot } = manifest;
-  return asciiBytes(JSON.stringify({ format, vm, revision, mountRoot, entries }));
+  return JSON.stringify({ format, vm, revision, mountRoot, entries });
 }
 
 /** One order of keys, whatever order the object was made in. */
@@ -100,7 +104,32 @@ function orderedOnChange(onChange: OnChange): OnChange {
  */
 export function parseManifest(bytes: Uint8Array): Manifest {
   if (bytes.length > MAX_MANIFEST_SIZE) throw new ProtocolError(`manifest: ${bytes.length} bytes, more than 4 MiB`);
-  const top = object(parseJson(bytes, "manifest"), "manifest");
+  const text = ascii(bytes, "manifest");
+  const read = canonicalOf(text);
+  if (read) return read;
+  // Not as it should be: the strict reader says in which way.
+  const manifest = manifestOf(parseJson(bytes, "manifest"));
+  const again = textOfManifest(manifest);
+  const differs = Array.from(again).findIndex((char, at) => char !== text[at]);
+  throw new ProtocolError(`manifest: byte ${differs < 0 ? again.length : differs} is not canonical`);
+}
+
+/**
+ * The manifest of a text that is as `encodeManifest` writes it. JSON.parse takes more than that, but what it makes of such
+ * a text is then written as another one. It is ten times as fast as a reader of ours in the agent's engine.
+ */
+function canonicalOf(text: string): Manifest | undefined {
+  try {
+    const manifest = manifestOf(JSON.parse(text) as Json);
+    return textOfManifest(manifest) === text ? manifest : undefined;
+  } catch (error) {
+    if (error instanceof SyntaxError || error instanceof ProtocolError) return undefined;
+    throw error;
+  }
+}
+
+function manifestOf(json: Json): Manifest {
+  const top = object(json, "manifest");
   onlyKeys(top, ["format", "vm", "revision", "mountRoot", "entries"], "manifest");
   if (top["format"] !== 1) throw new ProtocolError("manifest: format is not 1");
   const list = top["entries"];
@@ -113,11 +142,6 @@ export function parseManifest(bytes: Uint8Array): Manifest {
     entries: list.map((entry, index) => parseEntry(entry, `manifest: entry ${index}`)),
   };
   checkEntries(manifest.entries, manifest.mountRoot);
-  const again = encodeManifest(manifest);
-  const differs = again.findIndex((byte, at) => byte !== bytes[at]);
-  if (differs >= 0 || again.length !== bytes.length) {
-    throw new ProtocolError(`manifest: byte ${differs < 0 ? again.length : differs} is not canonical`);
-  }
   return manifest;
 }
 

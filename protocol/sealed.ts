@@ -42,9 +42,14 @@ export function encodeSealHeader({ format, length, digest }: SealHeader): Uint8A
   return header;
 }
 
+/** Whether bytes begin as a sealed image does, of whatever version. */
+export function isSealed(bytes: Uint8Array): boolean {
+  return startsWith(bytes, KIND);
+}
+
 /** Reads the first 64 bytes of an image; throws ProtocolError for any that `encodeSealHeader` would not write. */
 export function parseSealHeader(bytes: Uint8Array): SealHeader {
-  if (!startsWith(bytes, KIND)) throw new ProtocolError("sealed image: it does not begin as one");
+  if (!isSealed(bytes)) throw new ProtocolError("sealed image: it does not begin as one");
   if (!startsWith(bytes, MAGIC)) throw new ProtocolError("sealed image: its version is not 1");
   if (bytes.length < SEAL_HEADER) throw new ProtocolError("sealed image: it ends in its header");
   const format = SEALED_FORMATS.find((name) => {

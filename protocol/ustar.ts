@@ -9,8 +9,15 @@
 // header, and a header that is not it is refused: what is read is written again and compared, so no two readers can
 // see different things in the same bytes.
 import { ProtocolError } from "./error.ts";
+import { textOf } from "./json.ts";
 
 export const BLOCK = 512;
+const WORDS = BLOCK / 4;
+const NOT_PRINTABLE = /[^\u0020-\u007e]/;
+/** "0" */
+const ZERO = 0x30;
+const CHECKSUM = 148;
+const CHECKSUM_END = 156;
 
 export interface TarHeader {
   /** At most 255 bytes, split at a slash when over 100. */
@@ -33,8 +40,16 @@ export function padding(size: number): number {
   return (BLOCK - (size % BLOCK)) % BLOCK;
 }
 
-export function encodeHeader(header: TarHeader): Uint8Array {
-  const block = new Uint8Array(BLOCK);
+/** Into `block` where there is one, whatever it held. */
+export function encodeHeader(header: TarHeader, block: Uint8Array = new Uint8Array(BLOCK)): Uint8Array {
+  putFields(block, header);
+  block.set(checksumField(block), CHECKSUM);
+  return block;
+}
+
+/** All but the checksum. */
+function putFields(block: Uint8Array, header: TarHeader): void {
+  block.set(EMPTY);
   const [prefix, name] = splitPath(header.path);
   putText(block, 0, 100, name);
   putOctal(block, 100, 8, header.mode);
@@ -42,25 +57,39 @@ export function encodeHeader(header: TarHeader): Uint8Array {
   putOctal(block, 116, 8, header.gid);
   putOctal(block, 124, 12, header.size);
   putOctal(block, 136, 12, header.mtime);
-  block[156] = 0x30;
-  putText(block, 257, 6, "ustar");
-  putText(block, 263, 2, "00");
   putText(block, 265, 31, header.uname);
   putText(block, 297, 31, header.gname);
-  putOctal(block, 329, 8, 0);
-  putOctal(block, 337, 8, 0);
   putText(block, 345, 155, prefix);
-  block.set(checksumField(block), 148);
-  return block;
 }
+
+/** The fields of an empty file without a name: each number is zeros already. */
+const EMPTY = new Uint8Array(BLOCK);
+for (const [at, width] of [
+  [100, 8],
+  [108, 8],
+  [116, 8],
+  [124, 12],
+  [136, 12],
+  [329, 8],
+  [337, 8],
+] as const) {
+  EMPTY.fill(ZERO, at, at + width - 1);
+}
+EMPTY[156] = ZERO;
+putText(EMPTY, 257, 6, "ustar");
+putText(EMPTY, 263, 2, "00");
 
 /** Reads one header block; throws ProtocolError unless it is exactly what `encodeHeader` would write. */
 export function decodeHeader(block: Uint8Array): TarHeader {
   if (block.length !== BLOCK) throw new ProtocolError(`tar: a header of ${block.length} bytes`);
   if (getText(block, 257, 6) !== "ustar") throw new ProtocolError("tar: not a ustar header");
-  const field = checksumField(block);
-  if (!field.every((byte, at) => byte === block[148 + at])) throw new ProtocolError("tar: wrong checksum");
-  if (block[156] !== 0x30) throw new ProtocolError(`tar: type flag ${block[156]}, only regular files are accepted`);
+  const own = new Uint8Array(BLOCK);
+  own.set(block);
+  own.fill(0, CHECKSUM, CHECKSUM_END);
+  if (!checksumField(own).every((byte, at) => byte === block[CHECKSUM + at])) {
+    throw new ProtocolError("tar: wrong checksum");
+  }
+  if (block[156] !== ZERO) throw new ProtocolError(`tar: type flag ${block[156]}, only regular files are accepted`);
   const prefix = getText(block, 345, 155);
   const name = getText(block, 0, 100);
   const header: TarHeader = {
@@ -73,10 +102,49 @@ export function decodeHeader(block: Uint8Array): TarHeader {
     uname: getText(block, 265, 32),
     gname: getText(block, 297, 32),
   };
-  const again = encodeHeader(header);
-  const differs = again.findIndex((byte, at) => byte !== block[at] && (at < 148 || at >= 156));
-  if (differs >= 0) throw new ProtocolError(`tar: header byte ${differs} is not canonical`);
+  const again = new Uint8Array(BLOCK);
+  putFields(again, header);
+  if (!equalWords(again, own)) {
+    const differs = again.findIndex((byte, at) => byte !== own[at]);
+    throw new ProtocolError(`tar: header byte ${differs} is not canonical`);
+  }
   return header;
+}
+
+/** Whether all are zero; by four at once, since most bytes of a bundle are padding and the agent's engine is slow. */
+export function isZero(bytes: Uint8Array): boolean {
+  for (let at = 0; at < bytes.length; at += BLOCK) {
+    LOOKED_AT.fill(0);
+    LOOKED_AT.set(bytes.subarray(at, at + BLOCK));
+    if (!equalWords(LOOKED_AT, ZEROS)) return false;
+  }
+  return true;
+}
+
+const ZEROS = new Uint8Array(BLOCK);
+/** Not made anew each time: the agent's allocator asks the kernel for what is as large. */
+const LOOKED_AT = new Uint8Array(BLOCK);
+
+/** The time that a header says, where it says one. */
+export function mtimeOf(block: Uint8Array): number | undefined {
+  let mtime = 0;
+  for (let at = 136; at < 147; at++) {
+    const digit = (block[at] ?? 0) - ZERO;
+    if (digit < 0 || digit > 7) return undefined;
+    mtime = mtime * 8 + digit;
+  }
+  return mtime;
+}
+
+/** Of two whole blocks, each at the start of a buffer of its own. */
+export function equalWords(a: Uint8Array, b: Uint8Array): boolean {
+  const [left, right] = [wordsOf(a), wordsOf(b)];
+  for (let at = 0; at < WORDS; at++) if (left[at] !== right[at]) return false;
+  return true;
+}
+
+function wordsOf({ buffer, byteOffset }: Uint8Array): Uint32Array {
+  return new Uint32Array(buffer, byteOffset, WORDS);
 }
 
 /** Name takes as many trailing components as fit in 100 bytes; the rest is the prefix. */
@@ -98,22 +166,24 @@ function putText(block: Uint8Array, at: number, room: number, text: string): voi
   }
 }
 
+/** Over zeros. */
 function putOctal(block: Uint8Array, at: number, width: number, value: number): void {
-  const digits = value.toString(8).padStart(width - 1, "0");
-  if (!Number.isSafeInteger(value) || value < 0 || digits.length >= width) {
+  if (!Number.isSafeInteger(value) || value < 0 || value >= 8 ** (width - 1)) {
     throw new ProtocolError(`tar: number does not fit in ${width - 1} octal digits`);
   }
-  putText(block, at, width, digits);
+  let rest = value;
+  for (let place = at + width - 2; rest > 0; place--) {
+    block[place] = ZERO + (rest % 8);
+    rest = Math.floor(rest / 8);
+  }
 }
 
 function getText(block: Uint8Array, at: number, room: number): string {
-  let text = "";
-  for (let index = at; index < at + room; index++) {
-    const byte = block[index] ?? 0;
-    if (byte === 0) break;
-    if (byte < 0x20 || byte > 0x7e) throw new ProtocolError(`tar: header byte ${index} is not printable ascii`);
-    text += String.fromCharCode(byte);
-  }
+  const field = block.subarray(at, at + room);
+  const end = field.indexOf(0);
+  const text = textOf(end < 0 ? field : field.subarray(0, end));
+  const bad = text.search(NOT_PRINTABLE);
+  if (bad >= 0) throw new ProtocolError(`tar: header byte ${at + bad} is not printable ascii`);
   return text;
 }
 
@@ -123,11 +193,15 @@ function getOctal(block: Uint8Array, at: number, width: number): number {
   return Number.parseInt(digits, 8);
 }
 
-/** The checksum's eight bytes: the sum of all bytes of the header, where these eight count as spaces. */
+/** The checksum's eight bytes: the sum of all bytes of the header, where these eight, zeros in `block`, count as spaces. */
 function checksumField(block: Uint8Array): Uint8Array {
-  let sum = 0;
-  for (let at = 0; at < BLOCK; at++) sum += at >= 148 && at < 156 ? 0x20 : (block[at] ?? 0);
-  const field = new Uint8Array(8);
+  const words = wordsOf(block);
+  let sum = 8 * 0x20;
+  for (let at = 0; at < WORDS; at++) {
+    const word = words[at] ?? 0;
+    if (word !== 0) sum += (word & 0xff) + ((word >>> 8) & 0xff) + ((word >>> 16) & 0xff) + (word >>> 24);
+  }
+  const field = new Uint8Array(8).fill(ZERO, 0, 6);
   putOctal(field, 0, 7, sum);
   field[7] = 0x20;
   return field;

@@ -1,12 +1,19 @@
-// Writes test/vectors/bundle/: one tar a case, and index.json with a row for each. Run it after a case was added to
-// test/kit/; the same cases give the same bytes, and protocol/vectors.test.ts fails when files and cases differ.
+// Writes test/vectors/bundle/ and test/vectors/age/: one file a case, and index.json with a row for each. Run it after a
+// case was added to test/kit/; the same cases give the same bytes, and tests fail when files and cases differ.
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { AGE_VECTORS, ageCases, ageIndexText, ageKeyText } from "#test/kit/age-cases";
 import { bundleCases, indexText, VECTORS } from "#test/kit/vectors";
 
-rmSync(VECTORS, { recursive: true, force: true });
-mkdirSync(VECTORS, { recursive: true });
-const cases = bundleCases();
-for (const { file, bytes } of cases) writeFileSync(new URL(file, VECTORS), bytes);
-writeFileSync(new URL("index.json", VECTORS), indexText(cases));
-const size = cases.reduce((total, { bytes }) => total + bytes.length, 0);
-process.stdout.write(`${cases.length} vectors, ${size} bytes\n`);
+function write(folder: URL, files: readonly { file: string; bytes: Buffer }[]): void {
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  for (const { file, bytes } of files) writeFileSync(new URL(file, folder), bytes);
+  const size = files.reduce((total, { bytes }) => total + bytes.length, 0);
+  process.stdout.write(`${files.length} files, ${size} bytes\n`);
+}
+
+const bundles = bundleCases();
+write(VECTORS, [...bundles, { file: "index.json", bytes: Buffer.from(indexText(bundles)) }]);
+const ages = ageCases();
+const key = { file: "key.txt", bytes: Buffer.from(ageKeyText()) };
+write(AGE_VECTORS, [...ages, key, { file: "index.json", bytes: Buffer.from(ageIndexText(ages)) }]);

@@ -142,7 +142,15 @@ export interface LaunchBody {
   /** Puts the secrets into the machine's firmware at each start. */
   firmware?: FirmwareBody;
   /** Gives the machine a disk with the secrets, in memory and read-only, at each start. Not together with `firmware`. */
-  secrets_disk?: "erofs" | "squashfs" | "iso";
+  secrets_disk?: "erofs" | "squashfs" | "iso" | "sealed";
+  /** Shares a folder with the secrets, by the tag "hatchway", and keeps it up to date. Not together with the two above. */
+  share?: ShareBody;
+}
+
+export interface ShareBody {
+  by: "9p" | "virtiofs";
+  /** "sealed", where it is absent: one age file, whose key is in the firmware. */
+  form?: "sealed" | "plain";
 }
 
 export interface FirmwareBody {
@@ -406,7 +414,13 @@ export interface ImageRequest {
   label?: string;
   /** Whom to seal it to: a recipient of age. It is open where this is absent. */
   recipient?: string;
+  /** What the caller has already: the answer is then 204 if it still is the VM's revision after `wait` seconds (0 to 60). */
+  have?: string;
+  wait?: number;
 }
+
+/** The header of an image's answer that says of which revision it is. */
+export const REVISION_HEADER = "hatchway-revision";
 
 export interface ErrorBody {
   error: string;

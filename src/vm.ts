@@ -1,3 +1,5 @@
+import type { ShareForm } from "#share";
+
 /** A virtual machine that secrets are attached to, whether Hatchway starts it or something else does. */
 export interface Vm {
   /** 128 random bits in hex; a name that is used again gets another id. */
@@ -52,11 +54,19 @@ export interface LaunchOptions {
   /** Added to the kernel's command line. */
   append?: string;
   firmware?: FirmwareOptions;
-  /** The secrets are on a disk in memory that the guest can only read, as they are at its boot: its file system. */
+  /** The secrets are on a disk in memory that the guest can only read, as they are at its boot. */
   secretsDisk?: SecretsDisk;
+  share?: ShareOptions;
 }
 
-export type SecretsDisk = "erofs" | "squashfs" | "iso";
+/** The secrets are in a folder that the guest mounts, and follow every change while it runs. */
+export interface ShareOptions {
+  by: "9p" | "virtiofs";
+  form: ShareForm;
+}
+
+/** A file system, or the bundle sealed to a key that the machine's firmware has (fw_cfg), for the agent alone. */
+export type SecretsDisk = "erofs" | "squashfs" | "iso" | "sealed";
 
 /** The secrets are in the machine's firmware from its boot on, as they are at that moment. */
 export interface FirmwareOptions {

@@ -33,12 +33,17 @@ export interface MachineSpec {
    * has them in memory of its own, which ends with it.
    */
   secretsDisk?: Buffer;
+  /** A folder of the host that the guest can mount by the tag "hatchway", and not write to. */
+  share?: MachineShare;
   /** Whether the host can run commands in the guest as root through `shell.sock` (see #client/guest-shell). */
   shell: boolean;
 }
 
+/** By 9p QEMU serves the folder itself; by virtiofs a process does that listens on the socket, for this machine alone. */
+export type MachineShare = { by: "9p"; folder: string } | { by: "virtiofs"; socket: string };
+
 /** What a machine has of its VM's secrets from its boot on. */
-export type BootSecrets = Pick<MachineSpec, "firmware" | "secretsDisk">;
+export type BootSecrets = Pick<MachineSpec, "firmware" | "secretsDisk" | "share">;
 
 /**
  * What a machine's firmware shows to root of its guest: a string of SMBIOS's type 11, or a file of QEMU's fw_cfg

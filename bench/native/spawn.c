@@ -1,7 +1,7 @@
 /*
- * Runs a program to its end and says how long that took, and the most memory that it had:
+ * Runs a program to its end and says how long that took, what it took of the processors, and the most memory that it had:
  *
- *     spawn PROGRAM [ARGUMENT…]        prints {"ms","kb"}
+ *     spawn PROGRAM [ARGUMENT…]        prints {"ms","cpuus","kb"}
  *
  * Linked statically: what execve(2) replaces counts for ru_maxrss as well (getrusage(2)), and must be less.
  */
@@ -31,7 +31,8 @@ int main(int argc, char **argv, char **environment)
     clock_gettime(CLOCK_MONOTONIC, &end);
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
         return 1;
-    printf("{\"ms\":%.3f,\"kb\":%ld}\n", (end.tv_sec - begin.tv_sec) * 1e3 + (end.tv_nsec - begin.tv_nsec) / 1e6,
-           usage.ru_maxrss);
+    double ms = (end.tv_sec - begin.tv_sec) * 1e3 + (end.tv_nsec - begin.tv_nsec) / 1e6;
+    long cpu = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 + usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
+    printf("{\"ms\":%.3f,\"cpuus\":%ld,\"kb\":%ld}\n", ms, cpu, usage.ru_maxrss);
     return 0;
 }

@@ -49,7 +49,11 @@ function timesOf(runner: string, argv: readonly string[], into: string, size: nu
     const { status, stdout, stderr } = spawnSync(runner, argv, { encoding: "utf8" });
     if (status !== 0) throw new Error(`"${argv.join(" ")}" ended with ${status}: ${stderr}`);
     // The agent says how many it has, before the runner says how long it took.
-    return JSON.parse(stdout.trim().split("\n").at(-1) ?? "") as { ms: number; kb: number };
+    return JSON.parse(stdout.trim().split("\n").at(-1) ?? "") as { ms: number; cpuus: number; kb: number };
   });
-  return { ms: median(runs.map(({ ms }) => ms)), MB: median(runs.map(({ kb }) => kb / 1024)) };
+  return {
+    ms: median(runs.map(({ ms }) => ms)),
+    "cpu µs": median(runs.map(({ cpuus }) => cpuus)),
+    MB: median(runs.map(({ kb }) => kb / 1024)),
+  };
 }

@@ -105,7 +105,8 @@ const launch = z.strictObject({
       allow_reserved: z.boolean().optional(),
     })
     .optional(),
-  secrets_disk: z.enum(["erofs", "squashfs", "iso"]).optional(),
+  secrets_disk: z.enum(["erofs", "squashfs", "iso", "sealed"]).optional(),
+  share: z.strictObject({ by: z.enum(["9p", "virtiofs"]), form: z.enum(["sealed", "plain"]).optional() }).optional(),
 });
 
 const convergence: Answer<ConvergenceBody> = z

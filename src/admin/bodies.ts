@@ -238,9 +238,12 @@ async function adoptedRunner(said: VmSaid, adopted: Adoption): Promise<Runner> {
 }
 
 async function launchOptions(said: LaunchSaid): Promise<LaunchOptions> {
-  const { memory_mib, cpus, disk, firmware, secrets_disk, ...rest } = said;
-  if (firmware && secrets_disk) {
-    throw new HatchwayError("invalid", "the secrets can be in the machine's firmware or on a disk, not both");
+  const { memory_mib, cpus, disk, firmware, secrets_disk, share, ...rest } = said;
+  if ([firmware, secrets_disk, share].filter((way) => way !== undefined).length > 1) {
+    throw new HatchwayError(
+      "invalid",
+      "the secrets can be in the machine's firmware, on a disk or in a share, not in two",
+    );
   }
   return {
     ...defined<Pick<LaunchOptions, "kernel" | "initrd" | "append">>(rest),
@@ -253,6 +256,7 @@ async function launchOptions(said: LaunchSaid): Promise<LaunchOptions> {
       },
     }),
     ...(secrets_disk && { secretsDisk: secrets_disk }),
+    ...(share && { share: { by: share.by, form: share.form ?? "sealed" } }),
     memoryMiB: memory_mib ?? DEFAULT_MACHINE.memoryMiB,
     cpus: cpus ?? DEFAULT_MACHINE.cpus,
   };

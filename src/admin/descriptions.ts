@@ -92,7 +92,7 @@ export const descriptions: Readonly<Record<string, Description>> = {
   "DELETE /vms/{name}/secrets/{secret}": says("Take a secret back from a VM", 204, undefined, "not-found"),
   "DELETE /vms/{name}/secrets/{secret}/pin": says("Give a VM the newest version again", 200, grant, "not-found"),
   "POST /vms/{name}/image": says(
-    "The VM's bundle as an image, sealed if asked to",
+    "The VM's bundle as an image, sealed if asked to; 204 where the caller has it and waits in vain for another",
     200,
     "bytes",
     "not-found",

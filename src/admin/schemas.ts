@@ -15,6 +15,7 @@ import type {
   RenameRequest,
   RollbackRequest,
   SecretRequest,
+  ShareBody,
   VmRequestBody,
   UnsealQuery,
   WayQuery,
@@ -31,6 +32,7 @@ import {
   secretNameProblem,
   userNameProblem,
   vmNameProblem,
+  revisionProblem,
 } from "#protocol/names";
 import { SEALED_FORMATS } from "#protocol/sealed";
 import { VERBS, type Verb } from "#role";
@@ -182,7 +184,13 @@ const launch: z.ZodType<LaunchSaid> = z.strictObject({
   cpus: z.int("is not an integer").min(1, "is below 1").max(255, "is above 255").optional(),
   append: kernelWords.optional(),
   firmware: firmware.optional(),
-  secrets_disk: z.enum(["erofs", "squashfs", "iso"], "is none of erofs, squashfs, iso").optional(),
+  secrets_disk: z.enum(["erofs", "squashfs", "iso", "sealed"], "is none of erofs, squashfs, iso, sealed").optional(),
+  share: z
+    .strictObject({
+      by: z.enum(["9p", "virtiofs"], "is neither 9p nor virtiofs"),
+      form: z.enum(["sealed", "plain"], "is neither sealed nor plain").optional(),
+    })
+    .optional(),
 });
 const secretName = named(secretNameProblem);
 const grant = z.union([secretName, z.strictObject({ name: secretName, ...attached }).superRefine(oneOwner)]);
@@ -215,7 +223,8 @@ export type VmSaid = Said<Omit<VmRequestBody, "secrets" | "launch" | "adopt">> &
   launch?: LaunchSaid | undefined;
 };
 
-export type LaunchSaid = Said<Omit<LaunchBody, "firmware">> & {
+export type LaunchSaid = Said<Omit<LaunchBody, "firmware" | "share">> & {
+  share?: (Said<ShareBody> & Pick<ShareBody, "by">) | undefined;
   firmware?: (Said<FirmwareBody> & Pick<FirmwareBody, "kind">) | undefined;
 };
 
@@ -374,6 +383,8 @@ export const imageRequest: Form<Said<ImageRequest> & Pick<ImageRequest, "format"
     format: z.enum(SEALED_FORMATS, `is none of ${SEALED_FORMATS.join(", ")}`),
     label: z.string("is not a string").max(64, "has more than 64 characters").optional(),
     recipient: z.string("is not a string").max(2_048, "has more than 2048 characters").optional(),
+    have: named(revisionProblem).optional(),
+    wait: z.int("is not an integer").min(0, "is below 0").max(60, "is above 60").optional(),
   }),
 );
 

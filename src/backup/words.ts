@@ -57,7 +57,8 @@ const launchMembers = {
   cpus: count,
   append: z.string().optional(),
   firmware: z.strictObject(firmwareMembers).optional(),
-  secretsDisk: z.enum(["erofs", "squashfs", "iso"]).optional(),
+  secretsDisk: z.enum(["erofs", "squashfs", "iso", "sealed"]).optional(),
+  share: z.strictObject({ by: z.enum(["9p", "virtiofs"]), form: z.enum(["sealed", "plain"]) }).optional(),
 } satisfies Members<LaunchOptions>;
 
 const head = z.strictObject({

@@ -29,6 +29,9 @@ const count = (number: number): string => number.toLocaleString("en-US");
 const BUNDLE = `${count(MAX_ENTRIES)} secrets, ${count(MAX_BUNDLE_SIZE)} bytes`;
 const NOT_BUILT = { built: false, limits: "", guestReaders: "", hostReaders: "", fresh: "", lost: "", needs: "" };
 const AT_START = "at the guest's next start";
+const SHARE_GUEST = "root, which has the key; whom the modes let where it is plain";
+const SHARE_FRESH = "within 2 s by the agent, at once for who reads plain files";
+const SHARE_LOST = "nothing by the agent; without one owners by name, variables, links, reactions";
 const FIRMWARE_HOST = "whoever can read the file while it is there; none for vm launch, which has it in memory";
 
 /** In the order in which one is chosen. */
@@ -89,6 +92,39 @@ export const WAYS: readonly Way[] = [
     needs: "a mount of the image; erofs, squashfs or isofs",
   },
   {
+    name: "9p",
+    built: true,
+    how: "a folder that QEMU shows the guest: one sealed file, or plain files",
+    limits: BUNDLE,
+    guestReaders: SHARE_GUEST,
+    hostReaders: "the VM's runner where it is plain, and nobody where it is sealed",
+    fresh: SHARE_FRESH,
+    lost: SHARE_LOST,
+    needs: "9pnet_virtio and 9p, which Debian's cloud kernel has not; the agent, unless it is plain",
+  },
+  {
+    name: "virtiofs",
+    built: true,
+    how: "the same by virtiofsd, a process of its own for each VM",
+    limits: BUNDLE,
+    guestReaders: SHARE_GUEST,
+    hostReaders: "nobody: virtiofsd runs as root, and shows it to the VM alone",
+    fresh: SHARE_FRESH,
+    lost: SHARE_LOST,
+    needs: "fuse and virtiofs, Linux 5.4; the agent, unless it is plain",
+  },
+  {
+    name: "share",
+    built: true,
+    how: "the same folder over a network, by an SMB, NFS or SSHFS server of your own",
+    limits: BUNDLE,
+    guestReaders: "whoever has the key; all of the guest and perhaps others where it is plain, which has to be allowed",
+    hostReaders: "whoever can read the folder where it is plain; the network sees what is not sealed",
+    fresh: "within 2 s, and what the client remembers of files",
+    lost: "by SMB modes and owners of a plain one",
+    needs: "cifs, nfs or sshfs; the agent, unless it is plain",
+  },
+  {
     name: "sealed",
     built: true,
     how: "the bundle, encrypted to an age key, in any image or over any wire; its key goes another way",
@@ -97,12 +133,11 @@ export const WAYS: readonly Way[] = [
     hostReaders: "whoever has the key",
     fresh: "when it is made and brought again",
     lost: "nothing",
-    needs: "age and tar, and the key",
+    needs: "the agent, or age and tar, and the key",
   },
   { ...NOT_BUILT, name: "af-vsock", how: "AF_VSOCK of the host's kernel, with the guest known by its CID" },
   { ...NOT_BUILT, name: "tcp", how: "mutual TLS over a network" },
   { ...NOT_BUILT, name: "ssh", how: "a forced command on the host, and push into a running guest" },
-  { ...NOT_BUILT, name: "share", how: "a folder by 9p, virtiofs, SMB, NFS or SSHFS" },
 ];
 
 /** Its row in docs/channels.md. */

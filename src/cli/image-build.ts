@@ -1,13 +1,17 @@
 // image build: what a VM has, as one file. On a disk it is sealed, unless its user wants otherwise.
 import { HatchwayError } from "#error";
-import { generateAgeKey } from "#keygen/age-identity";
+import { ageRecipient, generateAgeKey } from "#keygen/age-identity";
+import { parseIdentity } from "#protocol/age-identity";
+import { ProtocolError } from "#protocol/error";
 import type { Client } from "#client/client";
 import { resolve } from "node:path";
-import { describeSize, NewFile } from "./image-file.ts";
+import { describeSize, NewFile, readPrivateFile } from "./image-file.ts";
 import type { Session } from "./session.ts";
 
 export const FORMATS = ["erofs", "squashfs", "iso", "tar", "sealed"] as const;
 type Format = (typeof FORMATS)[number];
+/** An identity of age and some comments. */
+const MAX_KEY_FILE = 4_096;
 
 export interface ImageFlags {
   format: string;
@@ -31,8 +35,9 @@ export async function buildImage(
   const image = new NewFile(resolve(flags.out));
   let key: NewFile | undefined;
   try {
-    key = flags.key === undefined ? undefined : openKey(resolve(flags.key));
-    const recipient = key ? writeKey(key) : flags.recipient;
+    const known = flags.key === undefined ? undefined : knownRecipient(resolve(flags.key));
+    key = flags.key === undefined || known !== undefined ? undefined : openKey(resolve(flags.key));
+    const recipient = known ?? (key ? writeKey(key) : flags.recipient);
     if (recipient === undefined) refuseOpen(format, flags, image);
     await fill(session.client, vm, { format, flags, recipient }, image);
     key?.finish();
@@ -42,7 +47,13 @@ export async function buildImage(
     image.abandon();
     throw error;
   }
-  report(session, vm, format, image, key);
+  report(
+    session,
+    vm,
+    format,
+    image,
+    flags.key === undefined ? undefined : { path: resolve(flags.key), made: key !== undefined },
+  );
 }
 
 function refuseContradictions(format: Format, { plain, recipient, key }: ImageFlags): void {
@@ -65,7 +76,7 @@ function refuseOpen(format: Format, { plain }: ImageFlags, image: NewFile): void
 }
 
 /** With image and key on one disk, the image might as well be open. */
-function openKey(path: string): NewFile {
+export function openKey(path: string): NewFile {
   const key = new NewFile(path);
   if (key.inMemory) return key;
   key.abandon();
@@ -74,8 +85,28 @@ function openKey(path: string): NewFile {
   });
 }
 
+/** Of the key that is in this file already; undefined where there is no such file. */
+export function knownRecipient(path: string): string | undefined {
+  let text: Buffer | undefined;
+  try {
+    text = readPrivateFile(path, MAX_KEY_FILE);
+    if (text === undefined) return undefined;
+    const scalar = parseIdentity(text);
+    try {
+      return ageRecipient(scalar);
+    } finally {
+      scalar.fill(0);
+    }
+  } catch (cause) {
+    if (!(cause instanceof ProtocolError)) throw cause;
+    throw new HatchwayError("invalid", `"${path}" is there and is no key of age: ${cause.message}`, { cause });
+  } finally {
+    text?.fill(0);
+  }
+}
+
 /** Makes a key; answers whom to seal to. */
-function writeKey(file: NewFile): string {
+export function writeKey(file: NewFile): string {
   const { identity, recipient } = generateAgeKey();
   try {
     file.write(identity);
@@ -100,10 +131,17 @@ async function fill(client: Client, vm: string, { format, flags, recipient }: Wa
   await client.buildImage(vm, request, (bytes) => image.write(bytes));
 }
 
-function report(session: Session, vm: string, format: Format, image: NewFile, key: NewFile | undefined): void {
+/** The file with the key, and whether it was made with the image. */
+interface SealedTo {
+  path: string;
+  made: boolean;
+}
+
+function report(session: Session, vm: string, format: Format, image: NewFile, key: SealedTo | undefined): void {
   const { path, size, inMemory } = image;
   session.report({ vm, format, path, size, in_memory: inMemory, ...(key && { key: key.path }) }, () => {
     const made = `wrote "${path}" (${format}, ${describeSize(image)})`;
-    return key ? `${made}\nits key is "${key.path}": give it to the guest in some other way` : made;
+    if (!key) return made;
+    return `${made}\n${key.made ? "its key is" : "it is sealed to the key in"} "${key.path}": give it to the guest in some other way`;
   });
 }

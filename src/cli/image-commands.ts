@@ -17,7 +17,7 @@ function defineBuild(command: Command): Command {
     .requiredOption("--out <file>", "where to; made 0600, and never over another file; /dev/fd/N for an open one")
     .option("--label <label>", "the volume's name, of erofs and iso (HATCHWAY)")
     .optionsGroup("Sealing (an image on a disk is sealed; in memory, on a tmpfs, it may be open):")
-    .option("--key <file>", "make a key, seal to it, and write it there; on a tmpfs")
+    .option("--key <file>", "seal it to the key in this file; where there is none, make one there, 0600, on a tmpfs")
     .option("--recipient <age1…>", "seal it to this recipient of age")
     .option("--plain", "seal nothing, though it is on a disk")
     .description(

@@ -4,16 +4,16 @@ import {
   fstatSync,
   fsyncSync,
   openSync,
-  statfsSync,
+  readSync,
   type Stats,
   unlinkSync,
   writeSync,
 } from "node:fs";
 import { HatchwayError } from "#error";
+import { isInMemory } from "#host/in-memory";
+import { valueBuffer } from "#value-buffer";
 import { plural } from "./quantity.ts";
 
-/** statfs(2): TMPFS_MAGIC, which memfds have too, and RAMFS_MAGIC. What is there is on no disk. */
-const IN_MEMORY = new Set([0x01021994, 0x858458f6]);
 /** A descriptor that whoever started this process has left open for it, proc(5). */
 const DESCRIPTOR = /^\/(?:dev|proc\/self)\/fd\/([0-9]{1,4})$/;
 
@@ -36,7 +36,7 @@ export class NewFile {
     this.#fd = number === undefined ? create(path) : Number(number);
     try {
       checkPrivate(path, fstatSync(this.#fd));
-      this.inMemory = IN_MEMORY.has(statfsSync(`/proc/self/fd/${this.#fd}`).type);
+      this.inMemory = isInMemory(`/proc/self/fd/${this.#fd}`);
     } catch (cause) {
       this.abandon();
       throw problem(path, cause);
@@ -78,6 +78,33 @@ export class NewFile {
   }
 }
 
+/**
+ * What is in a file that nobody else can read, for the caller to wipe; undefined where there is none. Throws HatchwayError
+ * "invalid".
+ */
+export function readPrivateFile(path: string, most: number): Buffer | undefined {
+  // One that is open already is there to be written.
+  if (DESCRIPTOR.test(path)) return undefined;
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw problem(path, cause, "read");
+  }
+  try {
+    const stat = fstatSync(fd);
+    checkPrivate(path, stat);
+    if (stat.size > most) throw new HatchwayError("invalid", `"${path}" has more than ${most} bytes`);
+    const content = valueBuffer(stat.size);
+    return content.subarray(0, readSync(fd, content));
+  } catch (cause) {
+    throw problem(path, cause, "read");
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /** What has no name, as a memfd has none, is reached by nobody, whatever its mode. */
 function checkPrivate(path: string, stat: Stats): void {
   if (!stat.isFile()) throw new HatchwayError("invalid", `"${path}" is not a regular file`);
@@ -97,11 +124,11 @@ function create(path: string): number {
   }
 }
 
-function problem(path: string, cause: unknown): HatchwayError {
+function problem(path: string, cause: unknown, what = "write"): HatchwayError {
   if (cause instanceof HatchwayError) return cause;
   const { code = "unknown" } = cause as NodeJS.ErrnoException;
   if (code === "EEXIST") return new HatchwayError("exists", `there is a file "${path}" already`, { cause });
-  return new HatchwayError("invalid", `cannot write "${path}": ${code}`, { cause });
+  return new HatchwayError("invalid", `cannot ${what} "${path}": ${code}`, { cause });
 }
 
 /** For people. */

@@ -122,10 +122,16 @@ function machineFlags(command: Command): Command {
     .option("--cpus <number>", "its processors")
     .option("--append <words>", "more for the kernel's command line")
     .optionsGroup("Secrets from its boot on, as they are at each start (for a guest without a live channel):")
-    .option("--secrets-disk <format>", "on a read-only disk in memory: erofs, squashfs or iso (64 MiB)")
+    .option(
+      "--secrets-disk <format>",
+      "on a read-only disk in memory: erofs, squashfs, iso, or sealed, whose key is in fw_cfg (64 MiB)",
+    )
     .option("--firmware <way>", "in its firmware: fw-cfg (1 MiB), or smbios (64 KiB)")
     .option("--credentials", "a credential for each secret, which systemd takes; else all as one, for the agent")
-    .option("--allow-reserved", "also names that systemd itself acts on, as root");
+    .option("--allow-reserved", "also names that systemd itself acts on, as root")
+    .optionsGroup("Secrets in a folder of the host, which follows every change (the guest mounts it):")
+    .option("--share <way>", "by 9p or virtiofs, under the tag hatchway; sealed, with its key in the firmware")
+    .option("--plain", "as files that the guest reads without an agent, with modes and owners");
 }
 
 function launchWait(command: Command): Command {

@@ -1,6 +1,6 @@
 // vm create, launch, start, stop, remove.
 import { resolve } from "node:path";
-import type { FirmwareBody, LaunchBody, VmBody, VmRequestBody } from "#api";
+import type { FirmwareBody, LaunchBody, ShareBody, VmBody, VmRequestBody } from "#api";
 import type { Wait } from "#client/client";
 import { HatchwayError } from "#error";
 import { vmNameProblem } from "#protocol/names";
@@ -9,6 +9,8 @@ import { readGrants, type GrantFlags } from "./grant-flags.ts";
 import { withProgress } from "./progress.ts";
 import { parseCount, parseDuration, parseMemory, plural } from "./quantity.ts";
 import type { Session } from "./session.ts";
+
+const SECRETS_DISKS = ["erofs", "squashfs", "iso", "sealed"] as const;
 
 export interface WaitFlags {
   wait?: true;
@@ -28,6 +30,8 @@ export interface LaunchFlags extends GrantFlags, WaitFlags {
   credentials?: true;
   allowReserved?: true;
   secretsDisk?: string;
+  share?: string;
+  plain?: true;
 }
 
 export async function createVm(session: Session, operands: readonly string[], flags: LaunchFlags): Promise<undefined> {
@@ -108,6 +112,8 @@ function readLaunch(flags: LaunchFlags): LaunchBody {
   const firmware = readFirmware(flags);
   if (firmware) launch.firmware = firmware;
   if (flags.secretsDisk !== undefined) launch.secrets_disk = readSecretsDisk(flags);
+  const share = readShare(flags);
+  if (share) launch.share = share;
   return launch;
 }
 
@@ -133,8 +139,23 @@ function readSecretsDisk({ secretsDisk, firmware }: LaunchFlags): NonNullable<La
   if (firmware !== undefined) {
     throw new HatchwayError("invalid", "--secrets-disk and --firmware are two ways of which a VM has one");
   }
-  if (secretsDisk === "erofs" || secretsDisk === "squashfs" || secretsDisk === "iso") return secretsDisk;
-  throw new HatchwayError("invalid", `--secrets-disk "${secretsDisk}" is none of erofs, squashfs, iso`);
+  const known = SECRETS_DISKS.find((format) => format === secretsDisk);
+  if (known) return known;
+  throw new HatchwayError("invalid", `--secrets-disk "${secretsDisk}" is none of ${SECRETS_DISKS.join(", ")}`);
+}
+
+function readShare({ share, plain, firmware, secretsDisk }: LaunchFlags): ShareBody | undefined {
+  if (share === undefined) {
+    if (plain === undefined) return undefined;
+    throw new HatchwayError("invalid", "--plain is of --share, which is not given");
+  }
+  const other = firmware === undefined ? secretsDisk && "--secrets-disk" : "--firmware";
+  if (other !== undefined)
+    throw new HatchwayError("invalid", `--share and ${other} are two ways of which a VM has one`);
+  if (share !== "9p" && share !== "virtiofs") {
+    throw new HatchwayError("invalid", `--share "${share}" is neither 9p nor virtiofs`);
+  }
+  return { by: share, ...(plain === true && { form: "plain" as const }) };
 }
 
 function readWait(flags: WaitFlags): Wait | undefined {

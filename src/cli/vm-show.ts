@@ -153,6 +153,7 @@ function describeMachine({ launch }: VmBody): string | undefined {
     launch.disk === undefined ? undefined : `disk ${launch.disk}`,
     launch.append === undefined ? undefined : `append "${launch.append}"`,
     launch.secrets_disk && `secrets on a disk, ${launch.secrets_disk}`,
+    launch.share && `secrets in a ${launch.share.form ?? "sealed"} share by ${launch.share.by}`,
     launch.firmware && `secrets in ${launch.firmware.kind}, for ${launch.firmware.reader ?? "agent"}`,
   ];
   return parts.filter((part) => part !== undefined).join(", ");

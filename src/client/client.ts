@@ -120,8 +120,15 @@ export interface Client {
   /** Every way into the VM, with what speaks against it. */
   vmChannels(name: string, wanted: WiringQuery): Promise<ChannelsBody>;
 
-  /** What a VM has, as an image, in pieces that are wiped after each call of `take`. */
-  buildImage(vm: string, request: ImageRequest, take: (piece: Buffer) => void): Promise<void>;
+  /**
+   * What a VM has, as an image, in pieces that are wiped after each call of `take`; its revision, undefined where that is
+   * what `request` has and `take` was not called.
+   */
+  buildImage(
+    vm: string,
+    request: ImageRequest,
+    take: (piece: Buffer) => void,
+  ): Promise<{ revision: string } | undefined>;
 
   /** The audit trail: its last lines, each of JSON. */
   auditTail(request: LogRequest): AsyncIterable<Buffer>;

@@ -26,6 +26,7 @@ import type {
   WhoamiBody,
   WiringQuery,
 } from "#api";
+import { REVISION_HEADER } from "#api";
 import type { BackupContents, BackupReaders } from "#backup";
 import type { Request } from "./request.ts";
 import type { Verb } from "#role";
@@ -265,8 +266,22 @@ class HttpClient implements Client {
     return this.#json({ method: "GET", path: `${vmPath(name)}/channels${query({ ...wanted })}` });
   }
 
-  async buildImage(vm: string, request: ImageRequest, take: (piece: Buffer) => void): Promise<void> {
-    await this.#transport.take({ method: "POST", path: `${vmPath(vm)}/image`, ...jsonBody(request) }, take);
+  async buildImage(
+    vm: string,
+    request: ImageRequest,
+    take: (piece: Buffer) => void,
+  ): Promise<{ revision: string } | undefined> {
+    const { wait } = request;
+    const { status, headers } = await this.#transport.take(
+      {
+        method: "POST",
+        path: `${vmPath(vm)}/image`,
+        ...jsonBody(request),
+        ...patience(wait === undefined ? undefined : wait * 1000),
+      },
+      take,
+    );
+    return status === 204 ? undefined : { revision: String(headers[REVISION_HEADER] ?? "") };
   }
 
   auditTail(request: LogRequest): AsyncIterable<Buffer> {

@@ -1,5 +1,5 @@
 // Requests and answers over a daemon's unix socket, or a network. One connection a request: a command makes one or two and ends.
-import { request as httpRequest, type IncomingMessage } from "node:http";
+import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import { HatchwayError, httpStatus, type ErrorCode } from "#error";
 import type { EmbeddedStore } from "./embedded.ts";
 import { DEFAULT_PATIENCE, sendBody, type Request } from "./request.ts";
@@ -8,6 +8,12 @@ import type { Target } from "./uri.ts";
 export interface Answer {
   status: number;
   body: Buffer;
+}
+
+/** Of an answer whose body was taken. */
+export interface Head {
+  status: number;
+  headers: IncomingHttpHeaders;
 }
 
 export class Transport {
@@ -25,7 +31,7 @@ export class Transport {
   }
 
   /** The same, with the body given to `take` in pieces, each wiped after the call. */
-  async take(request: Request, take: (piece: Buffer) => void): Promise<void> {
+  async take(request: Request, take: (piece: Buffer) => void): Promise<Head> {
     const response = await this.open(request);
     // By "data" events: reading in any other way joins pieces into copies that nobody wipes.
     await new Promise<void>((resolve, reject) => {
@@ -42,6 +48,7 @@ export class Transport {
       response.on("end", resolve);
       response.on("error", (cause) => reject(brokenOff(cause)));
     });
+    return { status: response.statusCode ?? 0, headers: response.headers };
   }
 
   /** The same, with the answer's body still to be read. */

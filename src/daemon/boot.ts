@@ -1,11 +1,15 @@
 import type { BootChannel } from "#channel";
 import { fwCfg } from "#channel/fw-cfg";
+import { firmwareWord } from "#channel/firmware-word";
 import { smbios } from "#channel/smbios";
 import type { Caller } from "#caller";
 import type { Vault } from "#vault";
 import type { SecretsDisk, Vm } from "#vm";
 import type { BootSecrets } from "#vmm";
 import { encodeBundle } from "#bundle/image";
+import { sealImage } from "#bundle/sealed";
+import { generateAgeKey } from "#keygen/age-identity";
+import { ageSeal } from "#vault/age";
 import type { Bundle } from "#bundle";
 import { valueBuffer } from "#value-buffer";
 
@@ -22,9 +26,9 @@ export async function composeBoot(
   log: (line: string) => void,
 ): Promise<BootSecrets> {
   if (launch?.secretsDisk) {
-    const secretsDisk = await imageOf(await vault.resolve(self, id), launch.secretsDisk);
+    const disk = await diskOf(await vault.resolve(self, id), launch.secretsDisk);
     log(`vm "${name}" has its secrets on a disk, which does not bring: changes`);
-    return { secretsDisk };
+    return disk;
   }
   if (!launch?.firmware) return {};
   const { kind, reader, allowReserved } = launch.firmware;
@@ -34,8 +38,20 @@ export async function composeBoot(
   return { firmware: items };
 }
 
+/** A sealed disk has a key of its own, which is of this start alone. */
+async function diskOf(bundle: Bundle, format: SecretsDisk): Promise<BootSecrets> {
+  if (format !== "sealed") return { secretsDisk: await imageOf(bundle, format) };
+  const { identity, recipient } = generateAgeKey();
+  try {
+    const image = await sealImage(encodeBundle(bundle, "tar"), "tar", (plaintext) => ageSeal(recipient, plaintext));
+    return { secretsDisk: image, firmware: [firmwareWord("fw-cfg", "key", identity)] };
+  } finally {
+    identity.fill(0);
+  }
+}
+
 /** The whole image in memory; the caller wipes it. */
-async function imageOf(bundle: Bundle, format: SecretsDisk): Promise<Buffer> {
+async function imageOf(bundle: Bundle, format: Exclude<SecretsDisk, "sealed">): Promise<Buffer> {
   const encoding = encodeBundle(bundle, format);
   const image = valueBuffer(encoding.size);
   let at = 0;

@@ -20,6 +20,7 @@ import { composeBoot } from "#daemon/boot";
 import { ForeignBoots } from "#daemon/foreign-boots";
 import { KernelVsock } from "#daemon/kernel-vsock";
 import { Processes } from "#daemon/processes";
+import { Shares } from "#daemon/shares";
 
 export interface MachinesParts {
   vault: Vault;
@@ -45,6 +46,7 @@ export class HostMachines implements Machines {
   readonly #parts: MachinesParts;
   readonly #endpoints = new Map<string, Endpoint>();
   readonly #processes: Processes;
+  readonly #shares: Shares;
   readonly #adopted: Adopted;
   readonly #kernelVsock: KernelVsock;
   /** By a VM's name: it is made, started, stopped and removed by one at a time. */
@@ -60,10 +62,12 @@ export class HostMachines implements Machines {
       await vault.newGeneration(self, vm.id);
     };
     this.#foreign = new ForeignBoots(parts.runtime, booted);
+    this.#shares = new Shares(parts);
     const witness: Witness = {
       booted,
-      ended(vm, exit) {
+      ended: (vm, exit) => {
         disconnect(vm.id);
+        this.#shares.close(vm.id).catch((error: unknown) => log.report(error));
         log.write(`vm "${vm.name}" ended (${exit.by}): ${exit.detail}`);
       },
       report: (error) => log.report(error),
@@ -94,11 +98,24 @@ export class HostMachines implements Machines {
         this.#parts.log.report(error);
       }
     }
-    await Promise.all(vms.map((vm) => (vm.launch ? this.#processes.find(vm, this.#directory(vm)) : this.#follow(vm))));
+    await Promise.all(vms.map((vm) => (vm.launch ? this.#find(vm) : this.#follow(vm))));
+  }
+
+  async #find(vm: Vm): Promise<void> {
+    const directory = this.#directory(vm);
+    await this.#processes.find(vm, directory);
+    const share = vm.launch?.share;
+    if (!share || !this.#processes.machine(vm.id)) return;
+    try {
+      await this.#shares.resume(vm, share, directory);
+    } catch (error) {
+      this.#parts.log.report(error);
+    }
   }
 
   async close(): Promise<void> {
     this.#closed = true;
+    await this.#shares[Symbol.asyncDispose]();
     this.#processes.detach();
     this.#adopted.close();
     await this.#kernelVsock.close();
@@ -273,9 +290,16 @@ export class HostMachines implements Machines {
     const { directory } = this.#endpoint(vm);
     const serial = this.#serialSocket(vm);
     const { vault, self, log } = this.#parts;
-    return this.#processes.launch(vm, directory, { serial, console: join(directory, "console.sock") }, () =>
-      composeBoot(vault, self, vm, (line) => log.write(line)),
-    );
+    const sockets = { serial, console: join(directory, "console.sock") };
+    const share = vm.launch?.share;
+    try {
+      return await this.#processes.launch(vm, directory, sockets, () =>
+        share ? this.#shares.open(vm, share, directory) : composeBoot(vault, self, vm, (line) => log.write(line)),
+      );
+    } catch (error) {
+      await this.#shares.close(vm.id);
+      throw error;
+    }
   }
 
   /** Waits for the guest's word, or for the end of its machine, whichever comes first. */
@@ -321,6 +345,7 @@ export class HostMachines implements Machines {
   /** Ends the process and takes the folder away; a VM that is not quite there is no fault. */
   async #discard(vm: Vm): Promise<void> {
     await this.#processes.end(vm.id);
+    await this.#shares.close(vm.id);
     await this.#adopted.forget(vm);
     await this.#kernelVsock.remove(vm);
     await this.#foreign.forget(vm);

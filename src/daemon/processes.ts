@@ -79,7 +79,13 @@ export class Processes {
     }
     await this.#refuseSecond(vm);
     const image = await guestImage(vm.launch, vm.runner, this.#runtime);
-    const { disk, memoryMiB, cpus, append } = vm.launch;
+    const { disk, memoryMiB, cpus, share } = vm.launch;
+    if (image.own && share?.by === "9p") {
+      throw new HatchwayError("unsupported", "the kernel of the minimal guest has no 9p", {
+        hint: "share by virtiofs, or boot a guest of your own with --kernel and --initrd",
+      });
+    }
+    const append = image.own && share ? joinWords(vm.launch.append, `hatchway.share=${share.by}`) : vm.launch.append;
     const user = await hostUser(vm.runner.uid);
     const runner = { ...vm.runner, ...(user && { name: user.name }) };
     const accelerator = await this.#choice.choose({ runner, kernel: image.probed });
@@ -168,4 +174,8 @@ export class Processes {
       this.#witness.report(error);
     }
   }
+}
+
+function joinWords(...words: (string | undefined)[]): string {
+  return words.filter((word) => word !== undefined && word !== "").join(" ");
 }

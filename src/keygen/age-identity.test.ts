@@ -1,6 +1,7 @@
 import { Decrypter, Encrypter, identityToRecipient } from "age-encryption";
 import { test } from "vitest";
-import { generateAgeKey } from "#keygen/age-identity";
+import { ageRecipient, generateAgeKey } from "#keygen/age-identity";
+import { parseIdentity } from "#protocol/age-identity";
 
 test("a key pair is what age takes, and another each time", async ({ expect }) => {
   const pairs = Array.from({ length: 20 }, () => generateAgeKey());
@@ -8,6 +9,7 @@ test("a key pair is what age takes, and another each time", async ({ expect }) =
     const line = identity.toString("latin1");
     expect(line).toMatch(/^AGE-SECRET-KEY-1[0-9A-Z]{58}\n$/);
     expect(await identityToRecipient(line.trimEnd())).toBe(recipient);
+    expect(ageRecipient(parseIdentity(identity))).toBe(recipient);
     const encrypter = new Encrypter();
     encrypter.addRecipient(recipient);
     const decrypter = new Decrypter();

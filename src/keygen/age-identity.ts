@@ -1,5 +1,5 @@
 // A key pair of age (https://age-encryption.org/v1, "The X25519 recipient type"): both halves in Bech32 (BIP 173).
-import { generateKeyPairSync } from "node:crypto";
+import { createPrivateKey, createPublicKey, generateKeyPairSync } from "node:crypto";
 import { valueBuffer } from "#value-buffer";
 
 export interface AgeKeyPair {
@@ -11,6 +11,8 @@ export interface AgeKeyPair {
 
 /** An X25519 key ends both of its DER forms (RFC 8410): 32 bytes. */
 const SIZE = 32;
+/** PKCS #8 of such a key, up to it. */
+const PKCS8 = Buffer.from("302e020100300506032b656e04220420", "hex");
 const CHARACTERS = Buffer.from("qpzry9x8gf2tvdw0s3jn54khce6mua7l");
 const GENERATOR = [0x3b6a57b2, 0x26508e6d, 0x1ea119fa, 0x3d4233dd, 0x2a1462b3];
 
@@ -18,8 +20,26 @@ export function generateAgeKey(): AgeKeyPair {
   const pair = generateKeyPairSync("x25519");
   const pkcs8 = pair.privateKey.export({ format: "der", type: "pkcs8" });
   const key = pair.publicKey.export({ format: "der", type: "spki" }).subarray(-SIZE);
-  const line = bech32("age-secret-key-", pkcs8.subarray(-SIZE));
+  const identity = ageIdentity(pkcs8.subarray(-SIZE));
   pkcs8.fill(0);
+  return { identity, recipient: bech32("age", key).toString("latin1") };
+}
+
+/** Whom to seal to for an identity of these 32 bytes. */
+export function ageRecipient(scalar: Uint8Array): string {
+  const pkcs8 = Buffer.concat([PKCS8, scalar]);
+  try {
+    const privateKey = createPrivateKey({ key: pkcs8, format: "der", type: "pkcs8" });
+    const spki = createPublicKey(privateKey).export({ format: "der", type: "spki" });
+    return bech32("age", spki.subarray(-SIZE)).toString("latin1");
+  } finally {
+    pkcs8.fill(0);
+  }
+}
+
+/** The line of an identity of these 32 bytes, for the caller to wipe. */
+export function ageIdentity(scalar: Uint8Array): Buffer {
+  const line = bech32("age-secret-key-", scalar);
   const identity = valueBuffer(line.length + 1);
   // Letters become capitals; digits and the hyphen have that bit already as they should.
   line.forEach((byte, at) => {
@@ -27,7 +47,7 @@ export function generateAgeKey(): AgeKeyPair {
   });
   identity[line.length] = 0x0a;
   line.fill(0);
-  return { identity, recipient: bech32("age", key).toString("latin1") };
+  return identity;
 }
 
 /** `prefix`, 1, the bytes in groups of five bits, a checksum of six: in lower case. */

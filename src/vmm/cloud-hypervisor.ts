@@ -2,7 +2,9 @@
 // vmm/src/api/openapi/cloud-hypervisor.yaml of commit 00f68228812d.
 import { HatchwayError } from "#error";
 import type { Form, Wirer, WiringRequest } from "#wiring";
+import { besideSocket } from "./qemu-wiring.ts";
 import {
+  besideVirtiofs,
   checkWired,
   DISK_SERIAL,
   fileNotes,
@@ -10,6 +12,8 @@ import {
   GUEST_CID,
   NOT_RUN,
   onlyBy,
+  SHARE_TAG,
+  shareNotes,
   shellLines,
   socketNotes,
 } from "./wiring.ts";
@@ -17,7 +21,8 @@ import {
 export const cloudHypervisor: Wirer = {
   vmm: "cloud-hypervisor",
   proof: NOT_RUN,
-  refusal: onlyBy("cloud-hypervisor", ["vsock", "disk"], {
+  refusal: onlyBy("cloud-hypervisor", ["vsock", "disk", "virtiofs"], {
+    "9p": "Cloud Hypervisor shares folders by virtiofs alone",
     "virtio-serial": "Cloud Hypervisor has no virtio-serial ports",
     "fw-cfg": "its fw_cfg is an option of its build, which is not relied on",
     smbios: "its --platform oem_strings= takes values and no files, so they would be in its arguments for all to see",
@@ -25,6 +30,7 @@ export const cloudHypervisor: Wirer = {
 
   wire(request) {
     checkWired(this, request);
+    if (request.channel === "virtiofs") return wireVirtiofs(request);
     return request.channel === "disk" ? wireDisk(fileOf(request)) : wireVsock(request);
   },
 };
@@ -55,6 +61,24 @@ function wireDisk(file: string): { forms: Form[]; notes: string[] } {
       { name: "config", what: "a member of PUT /api/v1/vm.create", text: JSON.stringify({ disks: [disk] }, null, 2) },
     ],
     notes: ["--disk takes all disks: put this behind those that you have", ...fileNotes(file)],
+  };
+}
+
+function wireVirtiofs(request: WiringRequest): { forms: Form[]; notes: string[] } {
+  const socket = besideSocket(request, "share.sock");
+  const fs = { tag: SHARE_TAG, socket, num_queues: 1, queue_size: 1024 };
+  return {
+    forms: [
+      argumentsForm(["--fs", `tag=${SHARE_TAG},socket=${plainValue(socket)},num_queues=1,queue_size=1024`]),
+      { name: "api", what: "the body of PUT /api/v1/vm.add-fs", text: JSON.stringify(fs, null, 2) },
+      { name: "config", what: "a member of PUT /api/v1/vm.create", text: JSON.stringify({ fs: [fs] }, null, 2) },
+    ],
+    notes: [
+      `run this before it, as root: ${besideVirtiofs(fileOf(request), socket)}`,
+      `and let the VM's runner connect to "${socket}"`,
+      "the guest's memory has to be shared with that process: --memory size=…,shared=on",
+      ...shareNotes("virtiofs"),
+    ],
   };
 }
 

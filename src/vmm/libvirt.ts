@@ -2,13 +2,13 @@
 import type { Form, Wirer, WiringRequest } from "#wiring";
 import { FREE_SLOTS } from "./firmware.ts";
 import { agentPort } from "./qemu.ts";
-import { checkWired, DISK_SERIAL, fileNotes, fileOf, onlyBy, socketNotes } from "./wiring.ts";
+import { checkWired, DISK_SERIAL, fileNotes, fileOf, onlyBy, SHARE_TAG, shareNotes, socketNotes } from "./wiring.ts";
 
 export const libvirt: Wirer = {
   vmm: "libvirt",
   proof: "checked by a test with virsh define --validate of Debian 12; no domain is started by it",
   maxFirmwareFiles: FREE_SLOTS,
-  refusal: onlyBy("libvirt", ["virtio-serial", "fw-cfg", "disk"], {
+  refusal: onlyBy("libvirt", ["virtio-serial", "fw-cfg", "disk", "9p", "virtiofs"], {
     vsock: "its <vsock> is the host kernel's, on which this version does not listen",
     smbios: "it writes <oemStrings> into QEMU's arguments, where everybody on the host can read them",
   }),
@@ -16,6 +16,7 @@ export const libvirt: Wirer = {
   wire(request) {
     checkWired(this, request);
     if (request.channel === "fw-cfg") return wireFwCfg(request);
+    if (request.channel === "9p" || request.channel === "virtiofs") return wireShare(request.channel, fileOf(request));
     return request.channel === "disk" ? wireDisk(fileOf(request)) : wireSerial(request.sockets["virtio-serial"]);
   },
 };
@@ -66,6 +67,29 @@ function wireDisk(file: string): { forms: Form[]; notes: string[] } {
   return {
     forms: [{ name: "xml", what: "an element of <devices>", text: text.join("\n") }],
     notes: ["vdz orders the disks and is not what the guest calls it", ...fileNotes(file)],
+  };
+}
+
+function wireShare(channel: "9p" | "virtiofs", folder: string): { forms: Form[]; notes: string[] } {
+  const isVirtiofs = channel === "virtiofs";
+  const text = [
+    `<filesystem type='mount' accessmode='${isVirtiofs ? "passthrough" : "squash"}'>`,
+    `  <driver type='${isVirtiofs ? "virtiofs" : "path"}'/>`,
+    `  <source dir=${attribute(folder)}/>`,
+    `  <target dir='${SHARE_TAG}'/>`,
+    // libvirt refuses it for virtiofs, which it makes read-only from 11.0 on.
+    ...(isVirtiofs ? [] : ["  <readonly/>"]),
+    "</filesystem>",
+  ];
+  const own = isVirtiofs
+    ? [
+        "the domain needs: <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>",
+        "libvirt starts virtiofsd as root and lets the guest write there: only into its own share, which is written anew",
+      ]
+    : ["share it sealed: libvirt has no mapped-file, which a plain share by 9p has its modes and owners in"];
+  return {
+    forms: [{ name: "xml", what: "an element of <devices>", text: text.join("\n") }],
+    notes: [...own, ...shareNotes(channel)],
   };
 }
 

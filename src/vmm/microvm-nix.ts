@@ -3,7 +3,17 @@
 import type { Form, Wirer, WiringRequest } from "#wiring";
 import { FREE_SLOTS } from "./firmware.ts";
 import { qemuOptions } from "./qemu-wiring.ts";
-import { checkWired, DISK_SERIAL, fileNotes, fileOf, GUEST_CID, NOT_RUN, onlyBy, socketNotes } from "./wiring.ts";
+import {
+  checkWired,
+  DISK_SERIAL,
+  fileNotes,
+  fileOf,
+  GUEST_CID,
+  NOT_RUN,
+  onlyBy,
+  SHARE_TAG,
+  socketNotes,
+} from "./wiring.ts";
 
 /** fw_cfg's names have it before what `microvm.credentialFiles` calls a credential. */
 const CREDENTIAL = /^.*\//;
@@ -12,7 +22,7 @@ export const microvmNix: Wirer = {
   vmm: "microvm.nix",
   proof: NOT_RUN,
   maxFirmwareFiles: FREE_SLOTS,
-  refusal: onlyBy("microvm.nix", ["virtio-serial", "vsock", "fw-cfg", "disk"], {
+  refusal: onlyBy("microvm.nix", ["virtio-serial", "vsock", "fw-cfg", "disk", "9p", "virtiofs"], {
     smbios: "microvm.cloud-hypervisor.platformOEMStrings takes values, which land in the world-readable Nix store",
   }),
 
@@ -20,6 +30,7 @@ export const microvmNix: Wirer = {
     checkWired(this, request);
     if (request.channel === "virtio-serial") return wireSerial(request);
     if (request.channel === "vsock") return wireVsock(request.sockets.vsock);
+    if (request.channel === "9p" || request.channel === "virtiofs") return wireShare(request.channel, fileOf(request));
     return request.channel === "fw-cfg" ? wireFwCfg(request) : wireDisk(fileOf(request));
   },
 };
@@ -88,6 +99,29 @@ function wireDisk(file: string): { forms: Form[]; notes: string[] } {
     "];",
   ];
   return { forms: [nixForm("with any hypervisor", text)], notes: fileNotes(file) };
+}
+
+function wireShare(proto: "9p" | "virtiofs", folder: string): { forms: Form[]; notes: string[] } {
+  const text = [
+    "microvm.shares = [",
+    "  {",
+    `    proto = "${proto}";`,
+    `    tag = "${SHARE_TAG}";`,
+    `    source = ${nixString(folder)};`,
+    ...(proto === "9p" ? ['    securityModel = "mapped-file";'] : []),
+    '    mountPoint = "/run/share";',
+    "  }",
+    "];",
+  ];
+  const what = proto === "9p" ? "with QEMU or crosvm" : "with QEMU, Cloud Hypervisor or crosvm";
+  return {
+    forms: [nixForm(what, text)],
+    notes: [
+      "in quotes: a path without them would be copied into the world-readable Nix store",
+      "the guest mounts it by itself at /run/share: hatchway-agent run --from dir:/run/share",
+      "hatchway share --watch keeps the folder up to date",
+    ],
+  };
 }
 
 function nixForm(what: string, lines: readonly string[]): Form {

@@ -12,8 +12,20 @@ import {
   type WiringRequest,
 } from "#wiring";
 import { fwCfgSlots } from "./firmware.ts";
-import { agentPort, escapeOption } from "./qemu.ts";
-import { checkWired, DISK_SERIAL, fileNotes, fileOf, GUEST_CID, shellLines, shellWord, socketNotes } from "./wiring.ts";
+import { agentPort, escapeOption, nineP } from "./qemu.ts";
+import {
+  besideVirtiofs,
+  checkWired,
+  DISK_SERIAL,
+  fileNotes,
+  fileOf,
+  GUEST_CID,
+  SHARE_TAG,
+  shareNotes,
+  shellLines,
+  shellWord,
+  socketNotes,
+} from "./wiring.ts";
 
 type Options = readonly (readonly string[])[];
 
@@ -63,6 +75,10 @@ export function qemuOptions(request: WiringRequest): Options {
       return [["-smbios", `type=11,path=${escapeOption(fileOf(request))}`]];
     case "disk":
       return diskOptions(fileOf(request));
+    case "9p":
+      return nineP("hatchway-share", fileOf(request));
+    case "virtiofs":
+      return virtiofsOptions(request);
   }
 }
 
@@ -77,18 +93,34 @@ function serialOptions({ sockets, qemu }: WiringRequest): Options {
   ];
 }
 
+/** Who is behind a vhost-user socket shares the guest's memory. */
+function sharedMemory({ memoryMiB }: WiringRequest): Options {
+  return [
+    ["-object", `memory-backend-memfd,id=hatchway-memory,size=${memoryMiB}M,share=on`],
+    ["-machine", "memory-backend=hatchway-memory"],
+  ];
+}
+
+function virtiofsOptions(request: WiringRequest): Options {
+  fileOf(request);
+  return [
+    ...sharedMemory(request),
+    ["-chardev", `socket,id=hatchway-share,path=${escapeOption(besideSocket(request, "share.sock"))}`],
+    ["-device", `vhost-user-fs-pci,chardev=hatchway-share,tag=${SHARE_TAG}`],
+  ];
+}
+
 function vsockOptions(request: WiringRequest): Options {
   return [
-    ["-object", `memory-backend-memfd,id=hatchway-memory,size=${request.memoryMiB}M,share=on`],
-    ["-machine", "memory-backend=hatchway-memory"],
-    ["-chardev", `socket,id=hatchway-vsock,path=${escapeOption(vhostSocket(request))}`],
+    ...sharedMemory(request),
+    ["-chardev", `socket,id=hatchway-vsock,path=${escapeOption(besideSocket(request, "vhost.sock"))}`],
     ["-device", "vhost-user-vsock-pci,chardev=hatchway-vsock"],
   ];
 }
 
 /** In the VM's folder, where its runner may make files and nobody else look. */
-function vhostSocket({ sockets }: WiringRequest): string {
-  const path = join(dirname(sockets.vsock), "vhost.sock");
+export function besideSocket({ sockets }: WiringRequest, name: string): string {
+  const path = join(dirname(sockets.vsock), name);
   checkSocketPath(path, "use a shorter vm name or a shorter XDG_RUNTIME_DIR");
   return path;
 }
@@ -131,12 +163,30 @@ export function qemuNotes(request: WiringRequest): string[] {
     case "fw-cfg":
     case "disk":
       return fileNotes(file);
+    case "9p":
+      return shareNotes(channel);
+    case "virtiofs": {
+      const socket = besideSocket(request, "share.sock");
+      return [
+        `run this before it, as root: ${besideVirtiofs(file, socket)}`,
+        `and let the VM's runner connect to "${socket}"`,
+        `size=${memoryMiB}M has to be the guest's whole memory, as -m says it (--memory changes it here)`,
+        ...shareNotes(channel),
+      ];
+    }
   }
 }
 
 /** The device behind a vhost-user socket: https://github.com/rust-vmm/vhost-device, tried with 0.3.0. */
 function besideVsock(request: WiringRequest): string {
   const { sockets } = request;
-  const words = ["--guest-cid", String(GUEST_CID), "--socket", vhostSocket(request), "--uds-path", sockets.vsock];
+  const words = [
+    "--guest-cid",
+    String(GUEST_CID),
+    "--socket",
+    besideSocket(request, "vhost.sock"),
+    "--uds-path",
+    sockets.vsock,
+  ];
   return ["vhost-device-vsock", ...words].map(shellWord).join(" ");
 }

@@ -10,7 +10,7 @@ import type { Accelerator, MachineSpec } from "#vmm";
 import { firmwareArguments } from "./firmware.ts";
 import { inheritedPath } from "./inherited.ts";
 import { qmpSocket, shellSocket } from "./paths.ts";
-import { DISK_SERIAL } from "./wiring.ts";
+import { DISK_SERIAL, SHARE_TAG } from "./wiring.ts";
 
 export const qemuProgram = "qemu-system-x86_64";
 
@@ -32,7 +32,10 @@ export function qemuArguments(spec: MachineSpec, accelerator: Accelerator): stri
   checkRange("cpus", spec.cpus, 1, 255, "");
   const options: string[][] = [
     ["-name", `guest=${escapeOption(spec.name)}`],
-    ["-machine", "q35,vmport=off,dump-guest-core=off,mem-merge=off"],
+    [
+      "-machine",
+      `q35,vmport=off,dump-guest-core=off,mem-merge=off${spec.share?.by === "virtiofs" ? ",memory-backend=memory" : ""}`,
+    ],
     acceleration(accelerator),
     ["-m", `size=${spec.memoryMiB}M`],
     ["-smp", `cpus=${spec.cpus}`],
@@ -52,6 +55,7 @@ export function qemuArguments(spec: MachineSpec, accelerator: Accelerator): stri
     ...disk(spec.disk),
     firmwareArguments(spec.firmware ?? []),
     ...secretsDisk(spec),
+    ...share(spec),
   ];
   return options.flat();
 }
@@ -130,6 +134,25 @@ function secretsDisk({ secretsDisk: content, firmware = [] }: MachineSpec): stri
   return [
     ["-blockdev", JSON.stringify({ driver: "raw", "node-name": "secrets", "read-only": true, file })],
     ["-device", `virtio-blk-pci,drive=secrets,serial=${DISK_SERIAL}`],
+  ];
+}
+
+/** The memory of a guest whose share another process serves is that process's as well (vhost-user). */
+function share({ share: shared, memoryMiB }: MachineSpec): string[][] {
+  if (shared === undefined) return [];
+  if (shared.by === "9p") return nineP("share", checkPath("share", shared.folder));
+  return [
+    ["-object", `memory-backend-memfd,id=memory,size=${memoryMiB}M,share=on`],
+    ["-chardev", `socket,id=share,${socketPath(shared.socket)}`],
+    ["-device", `vhost-user-fs-pci,chardev=share,tag=${SHARE_TAG}`],
+  ];
+}
+
+/** Read-only; attributes are those that #share/look keeps beside the files, where it does. */
+export function nineP(id: string, folder: string): string[][] {
+  return [
+    ["-fsdev", `local,id=${id},path=${escapeOption(folder)},security_model=mapped-file,readonly=on`],
+    ["-device", `virtio-9p-pci,fsdev=${id},mount_tag=${SHARE_TAG}`],
   ];
 }
 

@@ -2,6 +2,7 @@
 
 import { spawn, type ChildProcess } from "node:child_process";
 import { constants, accessSync, statSync } from "node:fs";
+import { Socket } from "node:net";
 import { delimiter, join } from "node:path";
 import process from "node:process";
 import { HatchwayError } from "#error";
@@ -84,12 +85,15 @@ function becomeRunner(runner: MachineSpec["runner"]): string[] {
   return ["setpriv", ...ids, "--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all", "--no-new-privs"];
 }
 
-function keepLastWords(child: ChildProcess): () => string {
+/** The newest lines of what a process writes to its standard error, fit for a terminal. */
+export function keepLastWords(child: ChildProcess): () => string {
   let kept = Buffer.alloc(0);
   const keep = (chunk: Buffer): void => {
     kept = Buffer.concat([kept, chunk]).subarray(-keptBytes);
   };
   child.stderr?.on("data", keep);
+  // A pipe, which else would keep us from ending for as long as the child lives.
+  if (child.stderr instanceof Socket) child.stderr.unref();
   child.on("error", (error) => keep(Buffer.from(error.message)));
   return () => stripControl(kept.toString("utf8")).trim();
 }

@@ -4,6 +4,7 @@ import {
   fieldProblems,
   firecrackerFields,
   microvmOptions,
+  microvmShare,
   microvmVolume,
   nixNames,
 } from "#test/kit/published-fields";
@@ -47,6 +48,19 @@ test("QEMU's vsock comes with the command of its device, in the VM's folder", ({
   );
 });
 
+test("QEMU shares a folder by 9p itself, and by virtiofs through a process whose command is told", ({ expect }) => {
+  expect(formOf("qemu", "9p", "arguments").split(" \\\n")).toEqual([
+    "-fsdev 'local,id=hatchway-share,path=/dev/shm/web 1,,'\\''x'\\''.img,security_model=mapped-file,readonly=on'",
+    "-device virtio-9p-pci,fsdev=hatchway-share,mount_tag=hatchway",
+  ]);
+  const { forms, notes } = WIRERS.qemu.wire(request("virtiofs", { file: "/run/share/files" }));
+  expect(forms[0]?.text).toContain("path=/run/hw/vm/web/share.sock");
+  expect(forms[0]?.text).toContain("size=512M,share=on");
+  expect(notes[0]).toContain(
+    "/usr/lib/qemu/virtiofsd --socket-path=/run/hw/vm/web/share.sock -o source=/run/share/files -o cache=none",
+  );
+});
+
 test("a path with a comma, a space and quotes is one word of the shell and one value of the option", ({ expect }) => {
   expect(formOf("qemu", "fw-cfg", "arguments")).toContain(
     "-fw_cfg 'name=opt/io.systemd.credentials/hatchway.bundle,file=/dev/shm/web 1,,'\\''x'\\''.img'",
@@ -80,17 +94,19 @@ test("what Cloud Hypervisor is told is in its published field list", ({ expect }
   expect(formOf("cloud-hypervisor", "vsock", "arguments")).toBe("--vsock cid=3,socket=/run/hw/vm/web/vsock");
   expect(fieldProblems(cloudHypervisorFields.vsock, json(formOf("cloud-hypervisor", "vsock", "api")))).toEqual([]);
   expect(fieldProblems(cloudHypervisorFields.disk, json(formOf("cloud-hypervisor", "disk", "api")))).toEqual([]);
+  expect(fieldProblems(cloudHypervisorFields.fs, json(formOf("cloud-hypervisor", "virtiofs", "api")))).toEqual([]);
   expect(() => WIRERS["cloud-hypervisor"].wire(request("disk"))).toThrow("has a comma");
 });
 
 test("what microvm.nix is told is in its published options", ({ expect }) => {
-  for (const channel of ["virtio-serial", "vsock", "fw-cfg", "disk"] as const) {
+  for (const channel of ["virtio-serial", "vsock", "fw-cfg", "disk", "9p", "virtiofs"] as const) {
     for (const { text } of WIRERS["microvm.nix"].wire(request(channel)).forms) {
       const inner = channel === "fw-cfg" ? text.replaceAll(/credentialFiles = \{[^}]*\}/g, "credentialFiles = ") : text;
-      const { options, volume } = nixNames(inner);
+      const { options, volume, share } = nixNames(inner);
       expect(options.length).toBeGreaterThan(0);
       for (const name of options) expect(microvmOptions).toContain(name);
       for (const name of volume) expect(microvmVolume).toContain(name);
+      for (const name of share) expect(microvmShare).toContain(name);
     }
   }
 });

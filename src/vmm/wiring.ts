@@ -9,6 +9,8 @@ import type { Unfit, VmmName, WiredChannel, Wirer, WiringRequest } from "#wiring
 export const GUEST_CID = 3;
 /** How a disk is found that has no label, or whose label somebody else may have taken. */
 export const DISK_SERIAL = "HATCHWAY";
+/** What a guest mounts a share by. */
+export const SHARE_TAG = "hatchway";
 
 export const NOT_RUN = "the form is checked against the published field list, not run against the binary";
 
@@ -22,6 +24,11 @@ export function checkWired(wirer: Wirer, { channel, qemu }: WiringRequest): void
 /** The file of a channel that needs one. Throws HatchwayError "invalid". */
 export function fileOf({ channel, file }: WiringRequest): string {
   if (file !== undefined) return file;
+  if (channel === "9p" || channel === "virtiofs") {
+    throw new HatchwayError("invalid", `${channel} needs the folder that it is to share`, {
+      hint: `keep one with: hatchway share NAME --out FOLDER --key FILE --watch, and name it by --file`,
+    });
+  }
   const image = channel === "disk" ? "--format erofs" : "--format tar";
   throw new HatchwayError("invalid", `${channel} needs the file that it is to bring`, {
     hint: `make one with: hatchway image build NAME ${image} --out FILE, and name it by --file`,
@@ -62,4 +69,19 @@ export function fileNotes(file: string): string[] {
     `"${file}" has to be there when the VMM starts, readable for it alone, and on a tmpfs; it can go once the guest runs`,
     "a change of a secret reaches the guest at its next start",
   ];
+}
+
+/** Notes that hold for whoever shares a folder. */
+export function shareNotes(channel: "9p" | "virtiofs"): string[] {
+  const options = channel === "9p" ? "ro,nosuid,nodev,noexec,trans=virtio,version=9p2000.L" : "ro,nosuid,nodev,noexec";
+  return [
+    `in the guest: mount -t ${channel} -o ${options} ${SHARE_TAG} /run/share, then hatchway-agent run --from dir:/run/share`,
+    "hatchway share --watch keeps the folder up to date",
+  ];
+}
+
+/** What serves a folder to one VMM by virtiofs: QEMU's virtiofsd, of Debian 12. It is for root to start. */
+export function besideVirtiofs(folder: string, socket: string): string {
+  const command = ["/usr/lib/qemu/virtiofsd", `--socket-path=${socket}`, "-o", `source=${folder}`, "-o", "cache=none"];
+  return command.map(shellWord).join(" ");
 }

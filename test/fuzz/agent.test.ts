@@ -1,7 +1,7 @@
 // The agent's parsers of what a host, a share or a disk gives it, over inputs that are nearly right. The compiled agent's
 // own C, and the engine under it, have scripts/fuzz-agent.
 import { decodeBase64 } from "#agent/base64";
-import { stringsOf } from "#agent/firmware";
+import { stringsOf } from "#agent/firmware-word";
 import { HttpClient } from "#agent/http";
 import { nodeSys } from "#agent/platform/node";
 import { parsePolicy } from "#agent/policy";

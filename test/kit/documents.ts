@@ -51,16 +51,18 @@ export interface Ran {
 export class Desk implements AsyncDisposable {
   /** Short, for the sake of unix sockets. */
   readonly folder: string = mkdtempSync("/tmp/hd.");
+  /** In memory, as a user's runtime folder is. */
+  readonly #runtime: string = mkdtempSync("/dev/shm/hd.");
   readonly #env: NodeJS.ProcessEnv;
 
   constructor() {
-    for (const name of ["s", "c", "r"]) mkdirSync(join(this.folder, name), { mode: 0o700 });
+    for (const name of ["s", "c"]) mkdirSync(join(this.folder, name), { mode: 0o700 });
     this.#env = {
       PATH: [join(ROOT, "bin"), process.env["PATH"]].join(delimiter),
       HOME: this.folder,
       XDG_STATE_HOME: join(this.folder, "s"),
       XDG_CONFIG_HOME: join(this.folder, "c"),
-      XDG_RUNTIME_DIR: join(this.folder, "r"),
+      XDG_RUNTIME_DIR: this.#runtime,
       HATCHWAY_URI: "secret:///session",
       HATCHWAY_NO_AF_VSOCK: "1",
     };
@@ -91,6 +93,7 @@ export class Desk implements AsyncDisposable {
       while ((await this.run({ where: "host", command: `test -d /proc/${pid}` })).code === 0) await sleep(50);
     }
     rmSync(this.folder, { recursive: true, force: true });
+    rmSync(this.#runtime, { recursive: true, force: true });
   }
 }
 

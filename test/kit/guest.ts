@@ -15,9 +15,12 @@ import type { Accelerator, Machine, MachineSpec } from "#vmm";
 /** Where scripts/setup puts the minimal guest. */
 export const guestFolder: string = resolve(import.meta.dirname, "../../dist/guest/x86_64");
 
+/** The same of Debian's kernel for any machine, by scripts/build-guest --generic. */
+export const genericGuestFolder: string = `${guestFolder}-generic`;
+
 /** Kernel and initrd of the minimal guest, for emulation. */
-export function guestFiles(): Pick<MachineSpec, "kernel" | "initrd"> {
-  const files = minimalGuest(guestFolder, emulated);
+export function guestFiles(folder: string = guestFolder): Pick<MachineSpec, "kernel" | "initrd"> {
+  const files = minimalGuest(folder, emulated);
   for (const file of Object.values(files)) {
     if (!existsSync(file)) throw new Error(`"${file}" does not exist: run scripts/setup`);
   }

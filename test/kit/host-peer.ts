@@ -59,6 +59,8 @@ export class HostPeer {
   claimed: string | undefined;
   /** Answers to GET /v1/bundle are cut after so many bytes, and the connection closed. */
   cutAfter: number | undefined;
+  /** The same, but the connection stays, and nothing more comes. */
+  stallAfter: number | undefined;
   mountRoot = "/run/hatchway/secrets";
   /** Answers GET /v1/bundle in place of the bundle that was set. */
   body: Uint8Array | undefined;
@@ -194,7 +196,8 @@ export class HostPeer {
       "content-length": tar.length,
       etag: `"${this.revision}"`,
     });
-    if (this.cutAfter === undefined) response.end(tar);
+    if (this.stallAfter !== undefined) response.write(tar.subarray(0, this.stallAfter));
+    else if (this.cutAfter === undefined) response.end(tar);
     else response.write(tar.subarray(0, this.cutAfter), () => response.destroy());
   }
 }

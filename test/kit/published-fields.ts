@@ -19,8 +19,8 @@ export const firecrackerFields: Record<"vsock" | "drive", Fields> = {
   },
 };
 
-/** vmm/src/api/openapi/cloud-hypervisor.yaml, commit 00f68228812d: VsockConfig and DiskConfig. */
-export const cloudHypervisorFields: Record<"vsock" | "disk", Fields> = {
+/** vmm/src/api/openapi/cloud-hypervisor.yaml, commit 00f68228812d: VsockConfig, DiskConfig and FsConfig. */
+export const cloudHypervisorFields: Record<"vsock" | "disk" | "fs", Fields> = {
   vsock: {
     cid: ["cid", true],
     socket: ["string", true],
@@ -40,9 +40,18 @@ export const cloudHypervisorFields: Record<"vsock" | "disk", Fields> = {
     id: ["string", false],
     serial: ["string", false],
   },
+  fs: {
+    tag: ["string", true],
+    socket: ["string", true],
+    num_queues: ["integer", true],
+    queue_size: ["integer", true],
+    pci_segment: ["integer", false],
+    pci_device_id: ["integer", false],
+    id: ["string", false],
+  },
 };
 
-/** Options below `microvm`, nixos-modules/microvm/options.nix, commit 967e2a697326; those of a volume behind it. */
+/** Options below `microvm`, nixos-modules/microvm/options.nix, commit 967e2a697326; those of a volume and of a share behind it. */
 export const microvmOptions: readonly string[] = [
   "hypervisor",
   "qemu.machine",
@@ -51,6 +60,7 @@ export const microvmOptions: readonly string[] = [
   "firecracker.extraConfig.vsock",
   "credentialFiles",
   "volumes",
+  "shares",
 ];
 export const microvmVolume: readonly string[] = [
   "image",
@@ -64,6 +74,8 @@ export const microvmVolume: readonly string[] = [
   "mkfsExtraArgs",
   "fsType",
 ];
+
+export const microvmShare: readonly string[] = ["tag", "socket", "source", "securityModel", "mountPoint", "proto"];
 
 /** What keeps `body` from being such an object; none where it is one. */
 export function fieldProblems(fields: Fields, body: Record<string, unknown>): string[] {
@@ -87,12 +99,14 @@ function isOf(kind: Kind, value: unknown): boolean {
   return typeof value === kind;
 }
 
-/** The options that an expression sets below `microvm`, each once, and those of its volumes. */
-export function nixNames(text: string): { options: string[]; volume: string[] } {
-  const isVolume = text.startsWith("microvm.volumes");
+/** The options that an expression sets below `microvm`, each once, and those of what it lists. */
+export function nixNames(text: string): { options: string[]; volume: string[]; share: string[] } {
+  const list = /^microvm\.(volumes|shares) /.exec(text)?.[1];
   const names = Array.from(text.matchAll(/^ *(?:microvm\.)?([a-zA-Z][\w.-]*) = /gm), ([, name = ""]) => name);
+  const listed = names.filter((name) => name !== list);
   return {
-    options: isVolume ? ["volumes"] : names.filter((name) => name !== "microvm"),
-    volume: isVolume ? names.filter((name) => name !== "volumes") : [],
+    options: list === undefined ? names.filter((name) => name !== "microvm") : [list],
+    volume: list === "volumes" ? listed : [],
+    share: list === "shares" ? listed : [],
   };
 }

@@ -18,18 +18,20 @@ const GUEST_CID = "4";
 export class VsockGuest implements AsyncDisposable {
   readonly folder: string = mkdtempSync("/tmp/hwv.");
   readonly #uds: string;
+  readonly #devices: readonly string[];
   readonly #initrd: string;
   #processes: ChildProcess[] = [];
 
-  private constructor(uds: string) {
+  private constructor(uds: string, devices: readonly string[]) {
     this.#uds = uds;
+    this.#devices = devices;
     this.#initrd = withClient(this.folder);
   }
 
-  /** `uds`: the vsock path that `vm show` names. The guest has begun to boot. */
-  static async boot(uds: string, append = ""): Promise<VsockGuest> {
+  /** `uds`: the vsock path that `vm show` names. The guest has begun to boot. `devices`: more options of QEMU's. */
+  static async boot(uds: string, append = "", devices: readonly string[] = []): Promise<VsockGuest> {
     if (!existsSync(device)) throw new Error(`"${device}" does not exist: run scripts/fetch-vhost-vsock`);
-    const guest = new VsockGuest(uds);
+    const guest = new VsockGuest(uds, devices);
     await guest.start(append);
     return guest;
   }
@@ -55,6 +57,7 @@ export class VsockGuest implements AsyncDisposable {
       ["-chardev", `socket,id=vsock,path=${vsock}`, "-device", "vhost-user-vsock-pci,chardev=vsock"],
       ["-device", "virtio-serial-pci", "-chardev", `socket,id=shell,path=${this.#shell},server=on,wait=off`],
       ["-device", "virtserialport,chardev=shell,name=org.hatchway.shell"],
+      this.#devices,
     ];
     this.#run("qemu-system-x86_64", options.flat());
     while (!existsSync(this.#shell)) await sleep(20);

@@ -1,6 +1,17 @@
 // image build with a real daemon: where an image may be open, what is sealed, and what the audit trail has of it.
 import { execFileSync } from "node:child_process";
-import { closeSync, fchmodSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  fchmodSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, test } from "vitest";
 import { Daemon } from "#daemon/daemon";
@@ -81,6 +92,28 @@ describe("an image", () => {
       expect(await build("--format", inside, "--out", age)).toMatchObject({ code: 0 });
       expect(opened.equals(readFileSync(age))).toBe(true);
     }
+  });
+
+  test("is sealed again to the key that is there, if it is a key and nobody else can read it", async ({ expect }) => {
+    const [first, second, key] = [join(disk, "first"), join(disk, "second"), join(memory, "key")];
+    expect((await build("--format", "sealed", "--out", first, "--key", key)).code).toBe(0);
+    const before = readFileSync(key);
+    const { stdout } = await build("--format", "sealed", "--out", second, "--key", key);
+    expect(stdout).toContain(`it is sealed to the key in "${key}"`);
+    expect(readFileSync(key).equals(before)).toBe(true);
+    const image = readFileSync(second);
+    const age = image.subarray(SEAL_HEADER, SEAL_HEADER + parseSealHeader(image).length);
+    expect(execFileSync("age", ["-d", "-i", key], { input: age }).includes(VALUE)).toBe(true);
+    const refused = async (text: string): Promise<void> => {
+      const outcome = await build("--format", "sealed", "--out", join(disk, "third"), "--key", key);
+      expect([outcome.code, outcome.stderr]).toEqual([2, expect.stringContaining(text)]);
+      expect(outcome.stderr).not.toContain(before.toString("latin1").slice(16, 60));
+    };
+    chmodSync(key, 0o644);
+    await refused(`"${key}" is open to others: its mode is 0644`);
+    writeFileSync(key, before.subarray(0, -3), { mode: 0o600 });
+    chmodSync(key, 0o600);
+    await refused("is there and is no key of age: key: it is not AGE-SECRET-KEY-1");
   });
 
   test("goes to a recipient of its user's", async ({ expect }) => {

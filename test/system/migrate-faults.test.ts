@@ -134,7 +134,10 @@ function contents(made: DaemonProcess): Record<string, string> {
   return digests(Object.fromEntries(names.map((name) => [name, readFileSync(join(folder, name), "utf8")])));
 }
 
-/** A sync that failed, and not a process that was killed in one. */
+/**
+ * A sync that failed, and not a process that was killed in one. What is brought from the store's log into its database at
+ * the end has been synced in the log, and is brought there again by the next who opens it.
+ */
 function isFailedSync(hit: string): boolean {
-  return /^(?:\[pid +[0-9]+\] )?f(?:data)?sync\((?![12]<)/.test(hit);
+  return /^(?:\[pid +[0-9]+\] )?f(?:data)?sync\((?![12]<|[0-9]+<[^>]*-wal>)/.test(hit);
 }

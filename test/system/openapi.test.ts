@@ -135,6 +135,7 @@ describe("/openapi.json", () => {
     expect(await ask("POST /vms", "/vms", json({ name: "web-1" }))).toBe(409);
     expect(await ask("POST /vms/{name}/image", "/vms/web-1/image", json({ format: "erofs", label: "WEB" }))).toBe(200);
     expect(await ask("POST /vms/{name}/image", "/vms/web-1/image", json({ format: "ext4" }))).toBe(400);
+    expect(await ask("POST /vms/{name}/image", "/vms/web-1/image", json({ format: "tar", wait: 61 }))).toBe(400);
     const wiring = "GET /vms/{name}/arguments";
     expect(await ask("POST /vms", "/vms", json({ name: "own", secrets: ["a"] }))).toBe(201);
     expect(await ask(wiring, "/vms/own/arguments?vmm=libvirt&channel=disk&file=/dev/shm/own.img")).toBe(200);

@@ -5,11 +5,15 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, it } from "vitest";
 import { ErofsImage } from "#bundle/erofs";
 import { encodeBundle, type ImageFormat } from "#bundle/image";
+import { sealImage } from "#bundle/sealed";
 import { imageTree, type ImageFile } from "#bundle/tree";
-import { goodCases, manifestText, type BundleCase, type ExpectedFile } from "#test/kit/bundle-cases";
+import { firmwareWord } from "#channel/firmware-word";
+import { ageFile, ageKeyText } from "#test/kit/age-cases";
+import { goodCases, manifestText } from "#test/kit/bundle-cases";
 import { caseBundle, imageOf, isWhole } from "#test/kit/case-bundle";
 import { partitionedDisk } from "#test/kit/gpt";
 import { GuestMachine, machineFolder, nobody } from "#test/kit/guest";
+import { installedLines, lookAt } from "#test/kit/installed";
 import type { Bundle } from "#bundle";
 
 const good = goodCases()
@@ -80,31 +84,13 @@ const hostile: [files: Named[], refusal: string][] = [
   [[[".hatchway/manifest.json/x", "x"]], "manifest.json"],
 ];
 
-/** What the guest has of a bundle, sorted: a value that is both a file and a variable has a copy for that. */
-function wanted(vector: BundleCase): string[] {
-  const { entries } = caseBundle(vector).manifest;
-  const files = vector.files ?? [];
-  const copies = entries.flatMap(({ file, env }, at) => {
-    const value = files[at];
-    if (!file || env === undefined || !value) return [];
-    return [{ ...value, path: `.hatchway/values/${env}`, mode: "0600", uid: 0, gid: 0 }];
-  });
-  return [...files, ...copies].map(line).toSorted();
-}
-
-function line({ path, mode, uid, gid, size, sha256 }: ExpectedFile): string {
-  return `./${path} ${mode.replace(/^0+/, "")} ${uid} ${gid} ${size} ${sha256}`;
-}
-
-/** What is in force, a line for each value. */
-const LOOK = [
-  "cd /run/hatchway/secrets",
-  "find . -type f ! -path './.hatchway/manifest.json' ! -path './.hatchway/refused.json' ! -path './.hatchway/env/*' |",
-  "while read -r f; do echo $(stat -c '%n %a %u %g %s' $f) $(sha256sum <$f | cut -d' ' -f1); done | sort; cd /",
-].join("\n");
+/** What is in force. */
+const LOOK = lookAt("/run/hatchway/secrets");
 
 describe("the agent of a guest with disks", () => {
   let guest: GuestMachine;
+  /** The partition that is sealed to the key in SMBIOS. */
+  let sealedDisk: string;
   const sync = async (from: string): Promise<string> => {
     const { code, output } = await guest.run(`hatchway-agent sync ${from} 2>&1`);
     return `${code} ${output.toString()}`;
@@ -117,15 +103,20 @@ describe("the agent of a guest with disks", () => {
       ...(await Promise.all(good.map((each, at) => labelled(caseBundle(each), "erofs", `EROFS-${at}`)))),
       ...(await Promise.all(good.map((each, at) => labelled(caseBundle(each), "iso", `ISO-${at}`)))),
       ...(await Promise.all(hostile.map(([files], at) => odd(`BAD-${at}`, files)))),
-      await labelled(caseBundle(other), "erofs", "HATCHWAY"),
       await labelled(caseBundle(other), "erofs", "TWICE"),
       await labelled(caseBundle(other), "iso", "TWICE"),
       { label: "DAMAGED", image: damaged(await labelled(caseBundle(other), "erofs", "DAMAGED")) },
+      {
+        label: "HATCHWAY",
+        image: await sealImage(encodeBundle(caseBundle(other), "tar"), "tar", async (tar) => ageFile(Buffer.from(tar))),
+      },
     ];
+    sealedDisk = `/dev/vda${partitions.length}`;
     writeFileSync(path, partitionedDisk(partitions.map(({ image }) => image)), { mode: 0o600 });
     chownSync(path, nobody.uid, nobody.gid);
     const secretsDisk = await imageOf(caseBundle(rich), "squashfs");
-    guest = await GuestMachine.launch({ directory, disk: { path, format: "raw" }, secretsDisk });
+    const firmware = [firmwareWord("smbios", "key", Buffer.from(ageKeyText().split("\n")[1] ?? ""))];
+    guest = await GuestMachine.launch({ directory, disk: { path, format: "raw" }, secretsDisk, firmware });
     await guest.output("for one in libcrc32c erofs squashfs cdrom isofs; do insmod /lib/modules/$one.ko; done");
   });
   afterAll(() => guest[Symbol.asyncDispose]());
@@ -135,7 +126,7 @@ describe("the agent of a guest with disks", () => {
     await guest.output("mount -t tmpfs none /sys/class/virtio-ports && rm /dev/vsock");
     expect(await sync("")).toBe(`0 4 secrets, revision ${caseBundle(rich).manifest.revision}\n`);
     expect(await guest.output("hatchway-agent status | head -1")).toBe("source    serial:HATCHWAY\n");
-    expect(await guest.output(LOOK)).toBe(`${wanted(rich).join("\n")}\n`);
+    expect(await guest.output(LOOK)).toBe(`${installedLines(rich).join("\n")}\n`);
     expect(await guest.output("cat /proc/mounts")).not.toMatch(/squashfs|erofs/);
   });
 
@@ -146,7 +137,7 @@ describe("the agent of a guest with disks", () => {
         (_, at) =>
           `rm -rf /run/hatchway/secrets; hatchway-agent sync --from label:${format}-${at} 2>&1 >/dev/null | grep -v '^refused .*link'; echo ${at}; ${LOOK}`,
       );
-      const lines = good.flatMap((vector, at) => [`${at}`, ...wanted(vector)]);
+      const lines = good.flatMap((vector, at) => [`${at}`, ...installedLines(vector)]);
       const seen = await guest.output(script.join("\n"));
       expect(seen.trimEnd().split("\n")).toEqual(lines);
     },
@@ -161,7 +152,21 @@ describe("the agent of a guest with disks", () => {
       expect(said, `BAD-${at}`).toContain(refusal);
     }
     expect(await sync("--from label:DAMAGED")).toMatch(/^1 error: .*(?:cannot mount|cannot read|damaged|manifest)/);
-    expect(await guest.output(LOOK)).toBe(`${wanted(rich).join("\n")}\n`);
+    expect(await guest.output(LOOK)).toBe(`${installedLines(rich).join("\n")}\n`);
+  });
+
+  it("opens what is sealed to the key that SMBIOS has, from a disk, a file and a share", async ({ expect }) => {
+    const { revision } = caseBundle(other).manifest;
+    const installed = `0 1 secret, revision ${revision}\n`;
+    await guest.output("rm -rf /run/hatchway/secrets");
+    expect(await sync("--from label:HATCHWAY")).toBe(installed);
+    expect(await guest.output(LOOK)).toBe(`${installedLines(other).join("\n")}\n`);
+    await guest.output(`rm -rf /run/hatchway/secrets; mkdir /run/sealed; cat ${sealedDisk} >/run/sealed/bundle.age`);
+    expect(await sync("--from file:/run/sealed/bundle.age")).toContain("should be root's alone, 0600");
+    await guest.output("chmod 600 /run/sealed/bundle.age");
+    expect(await sync("--from dir:/run/sealed")).toBe(installed);
+    expect(await guest.output(LOOK)).toBe(`${installedLines(other).join("\n")}\n`);
+    expect(await guest.output("stat -c '%a %u' /sys/firmware/dmi/entries/11-0/raw")).toBe("400 0\n");
   });
 
   it("refuses two disks with one label, and says what there is when there is none", async ({ expect }) => {

@@ -2,7 +2,7 @@
 import { describe, it } from "vitest";
 import { Desk, mismatch, readTranscript } from "#test/kit/documents";
 
-for (const path of ["README.md", "docs/guest.md", "docs/images.md"]) {
+for (const path of ["README.md", "docs/guest.md", "docs/images.md", "docs/shares.md"]) {
   describe(path, () => {
     const { steps } = readTranscript(path);
 

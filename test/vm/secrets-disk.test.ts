@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { afterAll, beforeAll, describe, it } from "vitest";
 import { Session } from "#test/kit/session";
 
-const formats = [{ format: "erofs" }, { format: "squashfs" }];
+const formats = [{ format: "erofs" }, { format: "squashfs" }, { format: "sealed" }];
 
 describe("a VM with its secrets on a disk", () => {
   let session: Session;
@@ -36,6 +36,12 @@ describe("a VM with its secrets on a disk", () => {
       }
       const open = readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
       expect(open.filter((path) => path.startsWith("/memfd:hatchway-boot"))).not.toEqual([]);
+      const isSealed = format === "sealed";
+      expect(await shell("v1", "grep -q canary-on-disk /dev/vda && echo open || echo sealed")).toBe(
+        isSealed ? "sealed\n" : "open\n",
+      );
+      const key = "cat /sys/firmware/qemu_fw_cfg/by_name/opt/org.hatchway/key/raw 2>/dev/null | cut -c -16";
+      expect(await shell("v1", key)).toBe(isSealed ? "AGE-SECRET-KEY-1\n" : "");
       await session.ok(["vm", "remove", "v1"]);
     },
   );
@@ -53,7 +59,7 @@ describe("a VM with its secrets on a disk", () => {
 
   it("is refused what is no disk, or is one way too many", async ({ expect }) => {
     const refusals: [words: string[], text: string][] = [
-      [["--secrets-disk", "ext4"], '--secrets-disk "ext4" is none of erofs, squashfs, iso'],
+      [["--secrets-disk", "ext4"], '--secrets-disk "ext4" is none of erofs, squashfs, iso, sealed'],
       [["--secrets-disk", "iso", "--firmware", "smbios"], "are two ways of which a VM has one"],
     ];
     for (const [words, text] of refusals) {
