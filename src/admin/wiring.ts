@@ -62,6 +62,7 @@ export async function argumentsOf(
   const request: WiringRequest = {
     channel,
     sockets: socketsOf(view),
+    cid: view.vm.cid,
     file: query.file,
     firmware: await firmwareFiles(channel, wirer, guest, query.file, () => manifestOf(vault, caller, view)),
     oemPrefix: BUNDLE_STRING,
@@ -121,7 +122,7 @@ export async function channelsOf(
   const qemu = await versionOf(view, wirer, query);
   const manifest = await manifestOf(vault, caller, view);
   const guest = guestOf(view, query);
-  const all = explain({ manifest, wirer, isLaunched, qemu, guest, systemd: query.systemd });
+  const all = explain({ manifest, wirer, isLaunched, qemu, guest, systemd: query.systemd, cid: view.vm.cid });
   return {
     vm: name,
     vmm: wirer.vmm,

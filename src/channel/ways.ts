@@ -59,6 +59,17 @@ export const WAYS: readonly Way[] = [
     needs: "the agent; vmw_vsock_virtio_transport",
   },
   {
+    name: "af-vsock",
+    built: true,
+    how: "AF_VSOCK of the host's kernel, port 5107: the VM is known by its CID, while the process is seen that has it",
+    limits: BUNDLE,
+    guestReaders: "the first process that claims them in each boot: start the agent first; a later one raises an alarm",
+    hostReaders: "whoever may open /dev/vhost-vsock and takes its CID while the VM's process is seen and has not",
+    fresh: "at once",
+    lost: "nothing",
+    needs: "the agent; vmw_vsock_virtio_transport; on the host vhost_vsock",
+  },
+  {
     name: "fw-cfg",
     built: true,
     how: "files of QEMU's fw_cfg: one bundle for the agent, or a credential for each secret for systemd",
@@ -135,7 +146,6 @@ export const WAYS: readonly Way[] = [
     lost: "nothing",
     needs: "the agent, or age and tar, and the key",
   },
-  { ...NOT_BUILT, name: "af-vsock", how: "AF_VSOCK of the host's kernel, with the guest known by its CID" },
   { ...NOT_BUILT, name: "tcp", how: "mutual TLS over a network" },
   { ...NOT_BUILT, name: "ssh", how: "a forced command on the host, and push into a running guest" },
 ];

@@ -19,6 +19,7 @@ export interface WaitFlags {
 
 export interface LaunchFlags extends GrantFlags, WaitFlags {
   external?: true;
+  cid?: string;
   runner?: string;
   kernel?: string;
   initrd?: string;
@@ -91,10 +92,14 @@ async function readRequest(
   if (flags.external === true && Object.keys(launch).length > 0) {
     throw new HatchwayError("invalid", "--external and the flags of a machine contradict each other");
   }
+  if (flags.cid !== undefined && flags.external !== true) {
+    throw new HatchwayError("invalid", "--cid is of --external, which is not given");
+  }
   const secrets = await readGrants(session.client, flags);
   const request: VmRequestBody = flags.external === true ? { name } : { name, launch };
   if (secrets !== undefined) request.secrets = secrets;
   if (flags.defaultSecrets === false) request.default_secrets = false;
+  if (flags.cid !== undefined) request.cid = parseCount("--cid", flags.cid, 3);
   if (flags.runner !== undefined) {
     request.runner = /^[0-9]+$/.test(flags.runner) ? Number(flags.runner) : flags.runner;
   }

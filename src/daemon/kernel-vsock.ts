@@ -1,6 +1,7 @@
 import type { Server, Socket } from "node:net";
 import { GUEST_PORT } from "#channel";
 import { closeServer } from "#channel/folder";
+import { HatchwayError } from "#error";
 import { CID_LOCAL, FIRST_GUEST_CID, listenVsock, peerCid } from "#host/vsock";
 import { Mutex } from "#mutex";
 import type { Vm } from "#vm";
@@ -30,22 +31,40 @@ export class KernelVsock {
   readonly #said = new Set<string>();
   readonly #opening = new Mutex();
   #server: Server | undefined;
+  /** Why there is none, where there should be. */
+  #problem: HatchwayError | undefined;
 
   constructor(parts: KernelVsockParts) {
     this.#parts = parts;
   }
 
-  /** Serves a VM that has a CID from now on; of any other it does nothing. Throws as `listenVsock` does. */
+  /** Serves a VM that has a CID from now on, if the port can be had: `problem` says why not. Of any other it does nothing. */
   async add(vm: Vm): Promise<void> {
     const cids = [
       ...(vm.cid !== undefined && vm.cid >= FIRST_GUEST_CID ? [vm.cid] : []),
       ...(vm.name === this.#parts.local ? [CID_LOCAL] : []),
     ];
     if (cids.length === 0) return;
-    await this.#opening.run("", async () => {
-      this.#server ??= await listenVsock(GUEST_PORT, (peer) => this.#answer(peer));
-    });
     for (const cid of cids) this.#vms.set(cid, vm);
+    await this.#opening.run("", () => this.#listen());
+  }
+
+  /** Why a VM that has a CID is not served by it. */
+  problem({ id }: Vm): HatchwayError | undefined {
+    const isKnown = this.#vms.values().some((vm) => vm.id === id);
+    return isKnown && !this.#server ? this.#problem : undefined;
+  }
+
+  async #listen(): Promise<void> {
+    if (this.#server) return;
+    try {
+      this.#server = await listenVsock(GUEST_PORT, (peer) => this.#answer(peer));
+    } catch (error) {
+      if (!(error instanceof HatchwayError)) throw error;
+      // The VM has its other ways all the same.
+      this.#problem = error;
+      this.#parts.report(`no vm is served by its CID: ${error.message}`);
+    }
   }
 
   async remove(vm: Vm): Promise<void> {

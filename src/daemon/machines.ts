@@ -328,7 +328,7 @@ export class HostMachines implements Machines {
     const { vault } = this.#parts;
     const endpoint = this.#endpoints.get(vm.id);
     const directory = this.#directory(vm);
-    const problem = this.#adopted.problem(vm);
+    const problem = this.#adopted.problem(vm) ?? this.#kernelVsock.problem(vm);
     return {
       vm,
       machine: this.#adopted.state(vm) ?? this.#processes.state(vm, directory),

@@ -2,20 +2,32 @@
 import type { Form, Wirer, WiringRequest } from "#wiring";
 import { FREE_SLOTS } from "./firmware.ts";
 import { agentPort } from "./qemu.ts";
-import { checkWired, DISK_SERIAL, fileNotes, fileOf, onlyBy, SHARE_TAG, shareNotes, socketNotes } from "./wiring.ts";
+import {
+  checkWired,
+  cidNotes,
+  cidOf,
+  DISK_SERIAL,
+  fileNotes,
+  fileOf,
+  onlyBy,
+  SHARE_TAG,
+  shareNotes,
+  socketNotes,
+} from "./wiring.ts";
 
 export const libvirt: Wirer = {
   vmm: "libvirt",
   proof: "checked by a test with virsh define --validate of Debian 12; no domain is started by it",
   maxFirmwareFiles: FREE_SLOTS,
-  refusal: onlyBy("libvirt", ["virtio-serial", "fw-cfg", "disk", "9p", "virtiofs"], {
-    vsock: "its <vsock> is the host kernel's, on which this version does not listen",
+  refusal: onlyBy("libvirt", ["virtio-serial", "fw-cfg", "disk", "9p", "virtiofs", "af-vsock"], {
+    vsock: "its <vsock> is the host kernel's, which is af-vsock",
     smbios: "it writes <oemStrings> into QEMU's arguments, where everybody on the host can read them",
   }),
 
   wire(request) {
     checkWired(this, request);
     if (request.channel === "fw-cfg") return wireFwCfg(request);
+    if (request.channel === "af-vsock") return wireVsock(cidOf(request));
     if (request.channel === "9p" || request.channel === "virtiofs") return wireShare(request.channel, fileOf(request));
     return request.channel === "disk" ? wireDisk(fileOf(request)) : wireSerial(request.sockets["virtio-serial"]);
   },
@@ -31,6 +43,11 @@ export function serialElement(path: string): string {
     `  <target type='virtio' name='${agentPort}'/>`,
     "</channel>",
   ].join("\n");
+}
+
+function wireVsock(cid: number): { forms: Form[]; notes: string[] } {
+  const text = ["<vsock model='virtio'>", `  <cid auto='no' address='${cid}'/>`, "</vsock>"].join("\n");
+  return { forms: [{ name: "xml", what: "an element of <devices>", text }], notes: cidNotes() };
 }
 
 function wireSerial(path: string): { forms: Form[]; notes: string[] } {
