@@ -2,7 +2,7 @@
 // 11. Its names are ours, so that systemd takes none of them for a credential. Only root can read either.
 import { asciiBytes } from "#protocol/json";
 import { ProtocolError } from "#protocol/error";
-import { HERE, type Sys } from "./sys.ts";
+import { failedWith, HERE, type Sys } from "./sys.ts";
 import { openDirectory, readFile, statOrNone, using } from "./tree.ts";
 
 /** The kernel's documentation: ABI/testing/sysfs-firmware-qemu_fw_cfg. */
@@ -17,11 +17,19 @@ const MAX_WORD = 4_096;
 /** The words: a key that opens what is sealed, and what a guest enrols with. */
 export type Word = "key" | "enrol";
 
-/** What the host says by this word, by fw_cfg or else by SMBIOS; undefined where it says nothing. The caller wipes it. */
+/**
+ * What the host says by this word, by fw_cfg or else by SMBIOS; undefined where it says nothing, or nothing that this process
+ * may read: root of a container may not. The caller wipes it.
+ */
 export function firmwareWord(sys: Sys, word: Word): Uint8Array | undefined {
   const file = fwCfgFile(`opt/org.hatchway/${word}`);
-  if (statOrNone(sys, HERE, file)) return readFile(sys, HERE, file, MAX_WORD);
-  return findString(sys, asciiBytes(`org.hatchway.${word}=`));
+  try {
+    if (statOrNone(sys, HERE, file)) return readFile(sys, HERE, file, MAX_WORD);
+    return findString(sys, asciiBytes(`org.hatchway.${word}=`));
+  } catch (error) {
+    if (failedWith(error, "EACCES", "EPERM")) return undefined;
+    throw error;
+  }
 }
 
 export function fwCfgFile(name: string): string {

@@ -1,7 +1,10 @@
 // What a host, a share, a disk or the firmware can send, given to the parts of the agent that read it: by scripts/fuzz-agent
 // to a build that checks its own memory, and by the same run to Node, which must say the same of it.
+import { parseIdentity } from "#protocol/age-identity";
 import { BundleReader, type BundleSink } from "#protocol/bundle";
+import { parseEnrolWord } from "#protocol/enrol";
 import { ProtocolError } from "#protocol/error";
+import { asciiBytes } from "#protocol/json";
 import { AgentError } from "./error.ts";
 import { Firmware } from "./firmware.ts";
 import { HttpClient } from "./http.ts";
@@ -11,6 +14,10 @@ import type { Connection } from "./stream.ts";
 import { parseSuperblock } from "./superblock.ts";
 import { HERE, SysError, type Sys } from "./sys.ts";
 import { using } from "./tree.ts";
+
+/** That of test/vectors/age: it opens nothing else. */
+const KEY = "AGE-SECRET-KEY-1HCXTAUTMNGEXMXUJZUUUNPANQYF0FRNU4F0AHFAAKL2XPCX6AGVQJ78HKD";
+const key = (): Uint8Array => parseIdentity(asciiBytes(KEY));
 
 /** "taken" or "refused"; what is neither is thrown. */
 export type Verdict = "taken" | "refused";
@@ -36,17 +43,14 @@ export function fuzzTargets(sys: Sys, scratch: string): Readonly<Record<string, 
     superblock: (input) => parseSuperblock(input),
     policy: inFile(`${scratch}/policy`, () => readPolicy(sys, `${scratch}/policy`)),
     file: inFile(`${scratch}/bundle.tar`, () =>
-      new Media(sys, { kind: "file", path: `${scratch}/bundle.tar` }, "any", noKey).bundle(undefined, 0, new Ignored()),
+      new Media(sys, { kind: "file", path: `${scratch}/bundle.tar` }, "any", key).bundle(undefined, 0, new Ignored()),
     ),
+    identity: (input) => parseIdentity(input),
+    word: (input) => parseEnrolWord(input),
     share: inFile(`${scratch}/share/.hatchway/manifest.json`, () =>
-      new Media(sys, { kind: "dir", path: `${scratch}/share` }, "any", noKey).bundle(undefined, 0, new Ignored()),
+      new Media(sys, { kind: "dir", path: `${scratch}/share` }, "any", key).bundle(undefined, 0, new Ignored()),
     ),
   };
-}
-
-/** Of zeros: what is sealed is sealed to another. */
-function noKey(): Uint8Array {
-  return new Uint8Array(32);
 }
 
 export function verdictOf(read: Reader, input: Uint8Array): Verdict {

@@ -2,9 +2,10 @@
 import { BundleReader, type BundleSink } from "#protocol/bundle";
 import { asciiBytes } from "#protocol/json";
 import { ProtocolError } from "#protocol/error";
-import { claimKey } from "./claim.ts";
+import { claimKey, keptClaimKey } from "./claim.ts";
 import { connect, isSerial } from "./connection.ts";
 import type { Connection } from "./stream.ts";
+import { enrol, mustEnrol } from "./enrol.ts";
 import { AgentError } from "./error.ts";
 import { concat, HttpClient, type Head, type Request } from "./http.ts";
 import type { Origin } from "./origin.ts";
@@ -15,6 +16,8 @@ import type { Sys } from "./sys.ts";
 
 /** How long the host may take to answer, beyond the wait that it was asked for. */
 const PATIENCE_MS = 10_000;
+/** Bytes of an answer that is neither a bundle nor empty. */
+const MAX_ANSWER = 4_096;
 
 export class Host implements Origin {
   readonly source: LiveSource;
@@ -22,6 +25,8 @@ export class Host implements Origin {
   readonly #root: Root;
   #session: { connection: Connection; http: HttpClient } | undefined;
   #claimed = false;
+  /** Whether this guest was given a token at its boot; undefined before that was looked for. */
+  #enrols: boolean | undefined;
 
   constructor(sys: Sys, root: Root, source: LiveSource) {
     this.#sys = sys;
@@ -60,9 +65,14 @@ export class Host implements Origin {
 
   /** One request with the claim's key, claiming first when that is still to be done or to be done again. */
   #authorised(request: Request, patienceMs: number, takeBody: (head: Head) => (piece: Uint8Array) => void): Head {
-    if (isSerial(this.source)) return this.#exchange(request, patienceMs, takeBody);
+    this.#enrols ??= mustEnrol(this.#sys);
+    if (isSerial(this.source) && !this.#enrols) {
+      const head = this.#exchange(request, patienceMs, takeBody);
+      if (head.status === 401) throw this.#withoutToken();
+      return head;
+    }
     for (let again = false; ; again = true) {
-      if (!this.#claimed) this.#claim();
+      if (!this.#claimed) this.#become(again);
       const key = claimKey(this.#sys, this.#root);
       const authorization = concat([asciiBytes("Hatchway "), key]);
       const head = this.#exchange({ ...request, authorization }, patienceMs, takeBody);
@@ -71,6 +81,43 @@ export class Host implements Origin {
       if (head.status !== 401 || again) return head;
       this.#claimed = false;
     }
+  }
+
+  /** Gets the right to fetch. What an earlier agent of this boot got by enrolling still holds, until the host says no. */
+  #become(again: boolean): void {
+    if (this.#enrols !== true) return this.#claim();
+    const kept = again ? undefined : keptClaimKey(this.#sys, this.#root);
+    if (kept) this.#sys.wipe(kept);
+    else this.#enrol();
+    this.#claimed = true;
+  }
+
+  /** The driver that shows it may be loaded later. */
+  #withoutToken(): AgentError {
+    this.#enrols = undefined;
+    const where =
+      'no fw_cfg file "opt/org.hatchway/enrol" (driver qemu_fw_cfg) and no SMBIOS string "org.hatchway.enrol"';
+    return new AgentError("host-answer", `the host wants this guest to enrol, and it has no token: ${where}`);
+  }
+
+  #enrol(): void {
+    enrol(this.#sys, this.#root, (method, path, body) => {
+      const parts: Uint8Array[] = [];
+      const { status } = this.#exchange(
+        { method, path, ...(body && { body }) },
+        PATIENCE_MS,
+        ({ status: said, length }) => {
+          if (said !== 200) return discard;
+          if (length > MAX_ANSWER) throw new ProtocolError("http: a longer answer than there is");
+          return (piece) => void parts.push(piece.slice());
+        },
+      );
+      if (status === 409) {
+        throw new AgentError("claim-held", "the token of this boot is spent: another process may have the secrets");
+      }
+      if (status !== 200) throw unexpected(`${method} ${path}`, status);
+      return concat(parts);
+    });
   }
 
   #claim(): void {
@@ -82,6 +129,7 @@ export class Host implements Origin {
     if (status === 409) {
       throw new AgentError("claim-held", "another process of this guest has claimed its secrets: they may be exposed");
     }
+    if (status === 401) throw this.#withoutToken();
     if (status !== 200) throw unexpected("POST /v1/claim", status);
     this.#claimed = true;
   }

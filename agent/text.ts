@@ -35,7 +35,7 @@ export function decodeUtf8(bytes: Uint8Array): string {
 }
 
 const RUN = 256;
-const NOT_ASCII = /[^\u0000-\u007f]/;
+const NOT_ASCII = /[\u0080-\u00ff]/;
 
 /** Whether the bytes are UTF-8, found out without making a string of them. */
 export function isUtf8(bytes: Uint8Array): boolean {
@@ -69,6 +69,16 @@ export function hex(bytes: Uint8Array): string {
   let text = "";
   for (const byte of bytes) text += `${HEX[byte >> 4] ?? ""}${HEX[byte & 15] ?? ""}`;
   return text;
+}
+
+/** As `hex`, from bytes to bytes: of a key. */
+export function hexBytes(bytes: Uint8Array): Uint8Array {
+  const digits = new Uint8Array(2 * bytes.length);
+  for (const [at, byte] of bytes.entries()) {
+    digits[2 * at] = HEX.charCodeAt(byte >> 4);
+    digits[2 * at + 1] = HEX.charCodeAt(byte & 15);
+  }
+  return digits;
 }
 
 /** For messages: what is not printable ASCII becomes "?", at most `most` characters. */

@@ -59,6 +59,7 @@ describe("docs/formats.md", () => {
       "hexdump good-one-file.tar",
       "http claim",
       "http authorised",
+      "http enrol",
       "http bundle",
       "http bundle-answer",
       "http receipt",

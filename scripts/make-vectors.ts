@@ -1,7 +1,8 @@
-// Writes test/vectors/bundle/ and test/vectors/age/: one file a case, and index.json with a row for each. Run it after a
+// Writes test/vectors/bundle/ and test/vectors/age/, one file a case and index.json with a row for each, and enrol.json. Run it after a
 // case was added to test/kit/; the same cases give the same bytes, and tests fail when files and cases differ.
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { AGE_VECTORS, ageCases, ageIndexText, ageKeyText } from "#test/kit/age-cases";
+import { ENROL_VECTORS, enrolText } from "#test/kit/enrol-cases";
 import { bundleCases, indexText, VECTORS } from "#test/kit/vectors";
 
 function write(folder: URL, files: readonly { file: string; bytes: Buffer }[]): void {
@@ -12,6 +13,7 @@ function write(folder: URL, files: readonly { file: string; bytes: Buffer }[]): 
   process.stdout.write(`${files.length} files, ${size} bytes\n`);
 }
 
+writeFileSync(ENROL_VECTORS, enrolText());
 const bundles = bundleCases();
 write(VECTORS, [...bundles, { file: "index.json", bytes: Buffer.from(indexText(bundles)) }]);
 const ages = ageCases();

@@ -78,6 +78,20 @@ export interface Vault {
   newGeneration(caller: Caller, vmId: string): Promise<void>;
   /** The first process of a generation claims the API with a key of 32 bytes; another key later is "exists". */
   claim(caller: Caller, key: Buffer): Promise<void>;
+  /**
+   * From now on the VM enrols (#protocol/enrol): the line for its firmware, with a token for its next boot and `reboots` more,
+   * which the caller wipes. Whatever token it had is void.
+   */
+  mintToken(caller: Caller, vm: string, reboots: number): Promise<Buffer>;
+  /** Whether this VM enrols: then neither a first claim nor a device of root's is enough. */
+  enrols(caller: Caller): Promise<boolean>;
+  /** The generation that a guest enrols in. Throws "not-found" for a VM that does not enrol. */
+  enrolling(caller: Caller): Promise<number>;
+  /**
+   * A claim's key, sealed to the guest that has the token. Throws "unauthenticated" for who has not, "exists" for a token that
+   * is spent or another's; both raise an alarm.
+   */
+  enrol(caller: Caller, request: EnrolRequest): Promise<Buffer>;
   /** Whether `key` holds the claim of this generation; constant time. A wrong one raises an alarm. */
   proves(caller: Caller, key: Buffer): Promise<boolean>;
   /** Keeps what the guest says of `revision`, as far as it can be true. */
@@ -132,6 +146,14 @@ export interface VmRequest {
   all?: boolean;
   /** Attach those too that are for every new VM. */
   defaults?: boolean;
+}
+
+/** What a guest enrols with: 32 bytes each. */
+export interface EnrolRequest {
+  /** Its public key (X25519). */
+  guest: Buffer;
+  nonce: Buffer;
+  mac: Buffer;
 }
 
 /** A receipt as the guest words it, checked for form but not believed. */

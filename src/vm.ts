@@ -57,12 +57,20 @@ export interface LaunchOptions {
   /** The secrets are on a disk in memory that the guest can only read, as they are at its boot. */
   secretsDisk?: SecretsDisk;
   share?: ShareOptions;
+  enrol?: EnrolOptions;
 }
 
 /** The secrets are in a folder that the guest mounts, and follow every change while it runs. */
 export interface ShareOptions {
   by: "9p" | "virtiofs";
   form: ShareForm;
+}
+
+/** The guest has to enrol, with a token that each start puts into the machine's firmware. */
+export interface EnrolOptions {
+  by: FirmwareOptions["kind"];
+  /** For how many boots a token may be used besides the first. */
+  reboots: number;
 }
 
 /** A file system, or the bundle sealed to a key that the machine's firmware has (fw_cfg), for the agent alone. */
@@ -96,12 +104,23 @@ export interface Convergence {
   lastContact?: number;
   /** Whether a process in the guest has claimed the API in this generation. */
   claimed: boolean;
+  /** Of a VM that enrols. */
+  enrolment?: Enrolment;
   alarms: Alarm[];
 }
 
 /** Whether the guest has said that it has all that it is to have. */
 export function isSynced({ wanted, applied }: Convergence): boolean {
   return applied?.counter === wanted && applied.outcome === "applied" && applied.refused.length === 0;
+}
+
+/**
+ * How the token of a VM's boot stands: nobody has used it; a guest has; or it is of no more use, since the VM has booted more
+ * often than it is for. `reboots`: for how many boots it may be used besides this one.
+ */
+export interface Enrolment {
+  state: "waiting" | "enrolled" | "spent";
+  reboots: number;
 }
 
 /** What the guest said of one revision. */
@@ -121,6 +140,12 @@ export interface Receipt {
 export interface Alarm {
   /** Milliseconds since 1970, of the newest. */
   at: number;
-  what: "second claim" | "wrong claim key" | "receipt for a revision that was not disclosed" | "too many requests";
+  what:
+    | "second claim"
+    | "wrong claim key"
+    | "wrong enrolment"
+    | "second enrolment"
+    | "receipt for a revision that was not disclosed"
+    | "too many requests";
   count: number;
 }

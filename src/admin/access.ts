@@ -1,6 +1,6 @@
 // What somebody may do, as he may ask himself.
 import { ok, type Answer, type Ask } from "#admin/route";
-import type { CanQuery } from "#admin/schemas";
+import type { CanQuery } from "#admin/queries";
 import type { CanBody, WhoamiBody } from "#api";
 import { describeCaller } from "#caller";
 import type { Vault } from "#vault";

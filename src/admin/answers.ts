@@ -2,17 +2,11 @@
 // src/api.ts are what counts: a schema that does not fit its type does not compile.
 import { z } from "@hono/zod-openapi";
 import type {
-  ArgumentsBody,
-  ChannelsBody,
   CanBody,
-  ConvergenceBody,
   ErrorBody,
-  GrantBody,
-  HostGroupBody,
   KeyBackupBody,
   KeysBody,
   UnsealedBody,
-  NodeBody,
   RestoredBody,
   RewrapBody,
   SecretBody,
@@ -21,10 +15,10 @@ import type {
   StatusBody,
   TrailBody,
   VersionBody,
-  VmBody,
   WayBody,
   WhoamiBody,
 } from "#api";
+import type { ArgumentsBody, ChannelsBody, ConvergenceBody, GrantBody, HostGroupBody, NodeBody, VmBody } from "#api-vm";
 import type { BackupContents } from "#backup";
 import { ROLES } from "#role";
 import { FORMS, VMMS, WIRED } from "#wiring";
@@ -107,6 +101,7 @@ const launch = z.strictObject({
     .optional(),
   secrets_disk: z.enum(["erofs", "squashfs", "iso", "sealed"]).optional(),
   share: z.strictObject({ by: z.enum(["9p", "virtiofs"]), form: z.enum(["sealed", "plain"]).optional() }).optional(),
+  enrol: z.strictObject({ by: z.enum(["fw-cfg", "smbios"]), reboots: count }).optional(),
 });
 
 const convergence: Answer<ConvergenceBody> = z
@@ -121,6 +116,12 @@ const convergence: Answer<ConvergenceBody> = z
     mount: z.string().optional(),
     agent: z.string().optional(),
     last_contact: time.optional(),
+    enrolment: z
+      .strictObject({
+        state: z.enum(["waiting", "enrolled", "spent"]),
+        reboots: count.openapi({ description: "for how many more boots the token is good" }),
+      })
+      .optional(),
     alarms: z.array(z.strictObject({ at: time, what: z.string(), count })),
   })
   .openapi("Convergence");

@@ -4,6 +4,7 @@ import { descriptions } from "#admin/descriptions";
 import { describeApi } from "#admin/openapi";
 import { exportAudit, tailAudit, verifyAudit } from "#admin/audit";
 import { makeBackup, restoreSecrets, showBackup } from "#admin/backup";
+import { mintToken } from "#admin/enrolment";
 import { buildImage } from "#admin/images";
 import {
   addWay,
@@ -21,28 +22,31 @@ import {
 import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
 import {
   attachment,
-  backupQuery,
-  canQuery,
-  graceQuery,
   imageRequest,
+  tokenRequest,
   keyBackup,
-  launchQuery,
-  logQuery,
   nodeCreation,
   processReport,
   renaming,
   rollback,
   secretChange,
   secretCreation,
-  trailQuery,
-  unsealQuery,
   valueQuery,
   vmCreation,
+} from "#admin/schemas";
+import {
+  backupQuery,
+  canQuery,
+  graceQuery,
+  launchQuery,
+  logQuery,
+  trailQuery,
+  unsealQuery,
   waitQuery,
   wayQuery,
   wiringQuery,
   type LogQuery,
-} from "#admin/schemas";
+} from "#admin/queries";
 import { createNode, listGroupNodes, listHostGroups, listNodes, removeNode, type NodeParts } from "#admin/nodes";
 import {
   changeSecret,
@@ -115,6 +119,7 @@ const table: readonly Route<AdminParts>[] = [
   route("PUT", "/vms/{name}/secrets/{secret}", { json: attachment }, attach),
   route("DELETE", "/vms/{name}/secrets/{secret}", {}, detach),
   route("DELETE", "/vms/{name}/secrets/{secret}/pin", {}, unpin),
+  route("POST", "/vms/{name}/token", { json: tokenRequest }, mintToken),
   route("POST", "/vms/{name}/image", { json: imageRequest }, buildImage),
   route("GET", "/vms/{name}/arguments", { query: wiringQuery }, vmArguments),
   route("GET", "/vms/{name}/channels", { query: wiringQuery }, vmChannels),

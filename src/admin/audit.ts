@@ -1,5 +1,6 @@
 import { ok, type Answer, type Ask } from "#admin/route";
-import type { LogQuery, Said } from "#admin/schemas";
+import type { Said } from "#admin/schemas";
+import type { LogQuery } from "#admin/queries";
 import type { TrailBody } from "#api";
 import type { TrailFilter } from "#trail";
 import type { Vault } from "#vault";

@@ -2,7 +2,7 @@
 import { once } from "node:events";
 import type { ServerResponse } from "node:http";
 import { ok, type Answer, type Ask } from "#admin/route";
-import type { BackupQuery } from "#admin/schemas";
+import type { BackupQuery } from "#admin/queries";
 import type { RestoredBody } from "#api";
 import type { BackupContents, BackupReaders } from "#backup";
 import { HatchwayError } from "#error";

@@ -1,7 +1,8 @@
 import { describe, test } from "vitest";
 import { deliveryChange, grantBody, secretBody, vmRequest, wholeDelivery } from "#admin/bodies";
 import { isSynced } from "#vm";
-import { attachment, read, secretChange, secretCreation, valueQuery, vmCreation, waitQuery } from "#admin/schemas";
+import { attachment, read, secretChange, secretCreation, valueQuery, vmCreation } from "#admin/schemas";
+import { waitQuery } from "#admin/queries";
 import { defaultDelivery, type Secret } from "#secret";
 import type { Convergence } from "#vm";
 

@@ -1,18 +1,8 @@
 // Between the JSON bodies of the admin API and the nouns of the domain.
 import type { LaunchSaid, Said, VmSaid } from "#admin/schemas";
 import type { AboutChange } from "#about";
-import type {
-  AboutBody,
-  AdoptBody,
-  AttachRequest,
-  ConvergenceBody,
-  DeliveryBody,
-  GrantBody,
-  LaunchBody,
-  SecretBody,
-  VersionBody,
-  VmBody,
-} from "#api";
+import type { AboutBody, DeliveryBody, SecretBody, VersionBody } from "#api";
+import type { AdoptBody, AttachRequest, ConvergenceBody, GrantBody, LaunchBody, VmBody } from "#api-vm";
 import type { Caller } from "#caller";
 import { HatchwayError } from "#error";
 import { mergeDelivery, type GrantRequest } from "#grant";
@@ -86,7 +76,7 @@ export function grantBody({ grant, secret, newest }: Given): GrantBody {
 }
 
 function convergenceBody(convergence: Convergence): ConvergenceBody {
-  const { generation, wanted, applied, lastContact, alarms } = convergence;
+  const { generation, wanted, applied, lastContact, enrolment, alarms } = convergence;
   return defined<ConvergenceBody>({
     generation,
     wanted,
@@ -98,6 +88,7 @@ function convergenceBody(convergence: Convergence): ConvergenceBody {
     mount: applied?.mount,
     agent: applied?.agent,
     last_contact: lastContact === undefined ? undefined : time(lastContact),
+    enrolment,
     alarms: alarms.map(({ at, what, count }) => ({ at: time(at), what, count })),
   });
 }
@@ -142,7 +133,7 @@ function adoptedBody(adopted: Adoption): VmBody["adopted"] {
   }
 }
 
-function launchBody({ memoryMiB, disk, firmware, secretsDisk, ...rest }: LaunchOptions): LaunchBody {
+function launchBody({ memoryMiB, disk, firmware, secretsDisk, enrol, ...rest }: LaunchOptions): LaunchBody {
   const { kind, reader, allowReserved } = firmware ?? {};
   return {
     ...rest,
@@ -151,6 +142,7 @@ function launchBody({ memoryMiB, disk, firmware, secretsDisk, ...rest }: LaunchO
       firmware: { kind, ...(reader && { reader }), ...(allowReserved === true && { allow_reserved: true }) },
     }),
     ...(secretsDisk && { secrets_disk: secretsDisk }),
+    ...(enrol && { enrol }),
     memory_mib: memoryMiB,
   };
 }
@@ -245,8 +237,12 @@ async function adoptedRunner(said: VmSaid, adopted: Adoption): Promise<Runner> {
 }
 
 async function launchOptions(said: LaunchSaid): Promise<LaunchOptions> {
-  const { memory_mib, cpus, disk, firmware, secrets_disk, share, ...rest } = said;
-  if ([firmware, secrets_disk, share].filter((way) => way !== undefined).length > 1) {
+  const { memory_mib, cpus, disk, firmware, secrets_disk, share, enrol, ...rest } = said;
+  const ways = [firmware, secrets_disk, share].filter((way) => way !== undefined);
+  if (enrol && ways.length > 0) {
+    throw new HatchwayError("invalid", "a guest that enrols gets its secrets live, in no other way");
+  }
+  if (ways.length > 1) {
     throw new HatchwayError(
       "invalid",
       "the secrets can be in the machine's firmware, on a disk or in a share, not in two",
@@ -264,6 +260,7 @@ async function launchOptions(said: LaunchSaid): Promise<LaunchOptions> {
     }),
     ...(secrets_disk && { secretsDisk: secrets_disk }),
     ...(share && { share: { by: share.by, form: share.form ?? "sealed" } }),
+    ...(enrol && { enrol }),
     memoryMiB: memory_mib ?? DEFAULT_MACHINE.memoryMiB,
     cpus: cpus ?? DEFAULT_MACHINE.cpus,
   };

@@ -91,6 +91,13 @@ export const descriptions: Readonly<Record<string, Description>> = {
   "PUT /vms/{name}/secrets/{secret}": says("Attach a secret, or change how it is delivered", 200, grant, "not-found"),
   "DELETE /vms/{name}/secrets/{secret}": says("Take a secret back from a VM", 204, undefined, "not-found"),
   "DELETE /vms/{name}/secrets/{secret}/pin": says("Give a VM the newest version again", 200, grant, "not-found"),
+  "POST /vms/{name}/token": says(
+    "A token for the firmware of a VM that something else starts; its guest has to enrol from now on",
+    200,
+    "bytes",
+    "not-found",
+    "conflict",
+  ),
   "POST /vms/{name}/image": says(
     "The VM's bundle as an image, sealed if asked to; 204 where the caller has it and waits in vain for another",
     200,

@@ -1,7 +1,7 @@
 // The bundle of a VM as an image, for people who bring it into the guest themselves.
 import { sendBytes } from "#admin/send";
 import { nothing, type Answer, type Ask } from "#admin/route";
-import { REVISION_HEADER, type ImageRequest } from "#api";
+import { REVISION_HEADER, type ImageRequest } from "#api-vm";
 import type { Bundle } from "#bundle";
 import { encodeBundle } from "#bundle/image";
 import { sealImage } from "#bundle/sealed";

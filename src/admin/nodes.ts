@@ -1,8 +1,9 @@
 // Slicer's other routes: VMs by host group. What is launched here is a VM like any other.
 import { created, ok, type Answer, type Ask } from "#admin/route";
-import type { Said, WaitQuery } from "#admin/schemas";
+import type { Said } from "#admin/schemas";
+import type { WaitQuery } from "#admin/queries";
 import { waitOf, type VmParts } from "#admin/vms";
-import type { HostGroupBody, NodeBody, NodeRequestBody } from "#api";
+import type { HostGroupBody, NodeBody, NodeRequestBody } from "#api-vm";
 import { HatchwayError } from "#error";
 import type { HostGroups } from "#hostgroup";
 import type { VmView } from "#machines";

@@ -3,7 +3,7 @@ import { vmBody } from "#admin/bodies";
 import { apiOf, ok, route, type Answer, type Api, type Ask, type Route } from "#admin/route";
 import { argumentsOf, channelsOf } from "#admin/wiring";
 import { sendBytes, startBytes } from "#admin/send";
-import { waitQuery, wiringQuery, type WaitQuery, type WiringSaid } from "#admin/schemas";
+import { waitQuery, wiringQuery, type WaitQuery, type WiringSaid } from "#admin/queries";
 import { waitOf } from "#admin/vms";
 import { BundleTar } from "#bundle/tar";
 import type { Socket } from "node:net";

@@ -1,8 +1,9 @@
 // The actions on VMs and what is attached to them: one call each into machines or vault.
 import { grantBody, grantRequest, vmBody, vmRequest } from "#admin/bodies";
 import { created, nothing, ok, type Answer, type Ask } from "#admin/route";
-import type { LogQuery, Said, VmSaid, WaitQuery } from "#admin/schemas";
-import type { AttachRequest, GrantBody, ProcessRequest } from "#api";
+import type { Said, VmSaid } from "#admin/schemas";
+import type { LogQuery, WaitQuery } from "#admin/queries";
+import type { AttachRequest, GrantBody, ProcessRequest } from "#api-vm";
 import type { Caller } from "#caller";
 import { HatchwayError } from "#error";
 import type { Machines, Wait } from "#machines";

@@ -1,7 +1,7 @@
 // What a VMM of one's own is told of a VM, and which ways there are into it. No value is opened for either.
 import { ok, type Answer, type Ask } from "#admin/route";
-import type { WiringSaid } from "#admin/schemas";
-import type { ArgumentsBody, ChannelsBody } from "#api";
+import type { WiringSaid } from "#admin/queries";
+import type { ArgumentsBody, ChannelsBody } from "#api-vm";
 import type { Caller } from "#caller";
 import type { BootGuest } from "#channel";
 import { BUNDLE_CREDENTIAL } from "#channel/credentials";

@@ -59,6 +59,7 @@ const launchMembers = {
   firmware: z.strictObject(firmwareMembers).optional(),
   secretsDisk: z.enum(["erofs", "squashfs", "iso", "sealed"]).optional(),
   share: z.strictObject({ by: z.enum(["9p", "virtiofs"]), form: z.enum(["sealed", "plain"]) }).optional(),
+  enrol: z.strictObject({ by: z.enum(["fw-cfg", "smbios"]), reboots: z.int().min(0) }).optional(),
 } satisfies Members<LaunchOptions>;
 
 const head = z.strictObject({

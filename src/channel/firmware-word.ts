@@ -1,4 +1,5 @@
 // What the agent alone is told by the machine's firmware, under names of ours: systemd takes none of them for a credential.
+import { FW_CFG_WORD, SMBIOS_WORD } from "#api-vm";
 import type { FirmwareOptions } from "#vm";
 import type { FirmwareItem } from "#vmm";
 import { valueBuffer } from "#value-buffer";
@@ -6,16 +7,12 @@ import { valueBuffer } from "#value-buffer";
 /** A key that opens what is sealed (an age identity), and what a guest enrols with. */
 export type Word = "key" | "enrol";
 
-/** QEMU asks that names begin so, with one's own domain (docs/specs/fw_cfg of QEMU). */
-const FW_CFG = "opt/org.hatchway/";
-const SMBIOS = "org.hatchway.";
-
 /** `content` is a line of printable ASCII, and stays the caller's; whoever gets the item wipes that. */
 export function firmwareWord(kind: FirmwareOptions["kind"], word: Word, content: Buffer): FirmwareItem {
   const line = content.at(-1) === 0x0a ? content.subarray(0, -1) : content;
-  const start = kind === "smbios" ? `${SMBIOS}${word}=` : "";
+  const start = kind === "smbios" ? `${SMBIOS_WORD}${word}=` : "";
   const whole = valueBuffer(start.length + line.length);
   whole.write(start, "latin1");
   whole.set(line, start.length);
-  return kind === "smbios" ? { kind, content: whole } : { kind, name: FW_CFG + word, content: whole };
+  return kind === "smbios" ? { kind, content: whole } : { kind, name: FW_CFG_WORD + word, content: whole };
 }

@@ -34,6 +34,9 @@ const SHARE_FRESH = "within 2 s by the agent, at once for who reads plain files"
 const SHARE_LOST = "nothing by the agent; without one owners by name, variables, links, reactions";
 const FIRMWARE_HOST = "whoever can read the file while it is there; none for vm launch, which has it in memory";
 
+const CLAIMED =
+  "the first process that claims them in each boot: start the agent first, or have it enrol; a later one raises an alarm";
+
 /** In the order in which one is chosen. */
 export const WAYS: readonly Way[] = [
   {
@@ -52,7 +55,7 @@ export const WAYS: readonly Way[] = [
     built: true,
     how: "hybrid vsock: a connection to the host's port 5107 arrives at a unix socket of the VM",
     limits: BUNDLE,
-    guestReaders: "the first process that claims them in each boot: start the agent first; a later one raises an alarm",
+    guestReaders: CLAIMED,
     hostReaders: "the VM's runner",
     fresh: "at once",
     lost: "nothing",
@@ -63,7 +66,7 @@ export const WAYS: readonly Way[] = [
     built: true,
     how: "AF_VSOCK of the host's kernel, port 5107: the VM is known by its CID, while the process is seen that has it",
     limits: BUNDLE,
-    guestReaders: "the first process that claims them in each boot: start the agent first; a later one raises an alarm",
+    guestReaders: CLAIMED,
     hostReaders: "whoever may open /dev/vhost-vsock and takes its CID while the VM's process is seen and has not",
     fresh: "at once",
     lost: "nothing",

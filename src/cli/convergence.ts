@@ -1,5 +1,5 @@
 // How a VM's convergence is worded.
-import type { VmBody } from "#api";
+import type { VmBody } from "#api-vm";
 import { stripControl } from "#printable";
 import type { Session } from "./session.ts";
 import { formatAge, plural } from "./quantity.ts";

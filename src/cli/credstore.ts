@@ -1,7 +1,7 @@
 // credstore sync: the secrets of this host's own units, encrypted by systemd-creds(1), in the folder where systemd looks.
 import { chmod, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import type { GrantBody } from "#api";
+import type { GrantBody } from "#api-vm";
 import type { Client } from "#client/client";
 import { refuseReservedCredential } from "#credential";
 import { HatchwayError } from "#error";

@@ -1,6 +1,7 @@
 // doctor: one VM, from its process to what its guest has applied.
 import { lstatSync, readFileSync } from "node:fs";
-import type { StatusBody, VmBody } from "#api";
+import type { StatusBody } from "#api";
+import type { VmBody } from "#api-vm";
 import { isSocketListening } from "./doctor-sockets.ts";
 import { describeBehind, syncOf } from "./convergence.ts";
 import { formatAge, plural } from "./quantity.ts";

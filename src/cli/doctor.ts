@@ -1,5 +1,6 @@
 // doctor: what is amiss with this host, its daemon and its VMs, each with the command that mends it. Changes nothing.
-import type { StatusBody, VmBody } from "#api";
+import type { StatusBody } from "#api";
+import type { VmBody } from "#api-vm";
 import { toHatchwayError } from "#error";
 import { stripControl } from "#printable";
 import { daemonFindings, hostFindings } from "./doctor-host.ts";

@@ -1,5 +1,6 @@
 // Which secrets a new VM gets: `--secret NAME[:AS]`, `--secrets a,b` and `--no-secrets`.
-import type { DeliveryBody, GrantRequestBody, SecretBody } from "#api";
+import type { DeliveryBody, SecretBody } from "#api";
+import type { GrantRequestBody } from "#api-vm";
 import type { Client } from "#client/client";
 import { HatchwayError } from "#error";
 import { envNameProblem, pathProblem, secretNameProblem } from "#protocol/names";

@@ -1,6 +1,6 @@
 // vm adopt: a VM that something else has started.
 import { resolve } from "node:path";
-import type { AdoptBody, VmBody, VmRequestBody } from "#api";
+import type { AdoptBody, VmBody, VmRequestBody } from "#api-vm";
 import { HatchwayError } from "#error";
 import { vmNameProblem } from "#protocol/names";
 import { readGrants, type GrantFlags } from "./grant-flags.ts";

@@ -1,6 +1,6 @@
 // vm args: what a VMM of one's own is told of a VM, ready to paste. What is on stdout is that and nothing else.
 import { resolve } from "node:path";
-import type { ArgumentsBody, WiringQuery } from "#api";
+import type { ArgumentsBody, WiringQuery } from "#api-vm";
 import { HatchwayError } from "#error";
 import { FORMS, VMMS, WIRED, type VmmName } from "#wiring";
 import { parseMemory } from "./quantity.ts";

@@ -8,6 +8,7 @@ import { vmArgs } from "./vm-args.ts";
 import type { ExecFlags } from "./vm-exec.ts";
 import { explainVm } from "./vm-explain.ts";
 import { adoptVm } from "./vm-adopt.ts";
+import { enrolVm } from "./vm-enrol.ts";
 import { createVm, launchVm, removeVms, startVm, stopVm } from "./vm-launch.ts";
 import { listVms, showVm, vmStatus } from "./vm-show.ts";
 
@@ -15,7 +16,7 @@ export function addVmCommands(run: Run, program: Command): void {
   const vm = group(
     program,
     "vm",
-    "launch, create, adopt, exec, start, stop, remove, attach, detach, unpin, list, show, status, logs, shell, explain, args",
+    "launch, create, adopt, exec, start, stop, remove, attach, detach, unpin, list, show, status, logs, shell, explain, enrol, args",
     "VMs: those that Hatchway starts, the secrets attached to each, and how far each of them is.",
   );
   if (!run.words.includes("vm")) return;
@@ -40,6 +41,14 @@ export function addVmCommands(run: Run, program: Command): void {
   leaf(run, vm, "unpin <vm> <secret...>", "give a VM new versions again", (command) => command, unpinSecrets);
   vm.commandsGroup("Ways into it:");
   leaf(run, vm, "explain <name>", "show every way into a VM, and what speaks against it", defineExplain, explainVm);
+  leaf(
+    run,
+    vm,
+    "enrol <name>",
+    "make a token that the guest of a VM you start yourself enrols with",
+    defineEnrol,
+    enrolVm,
+  );
   leaf(run, vm, "args <name>", "print what a VMM that you start yourself is to be told", defineArgs, vmArgs);
   vm.commandsGroup("Looking:");
   leaf(run, vm, "list", "list VMs", (command) => command.alias("ls"), listVms);
@@ -108,6 +117,19 @@ function defineExec(command: Command): Command {
 /** Loads native code, which no other command needs. */
 const lazyExec: Action<ExecFlags> = async (...all) => (await import("./vm-exec.ts")).execVm(...all);
 
+function defineEnrol(command: Command): Command {
+  return command
+    .requiredOption("--out <file>", "where to; made 0600, and never over another file; /dev/fd/N for an open one")
+    .option("--by <way>", "which part of the firmware it is for: fw-cfg (if nothing is said) or smbios")
+    .option("--reboots <number>", "for how many boots it is good, besides the next (0)")
+    .description(
+      "From now on this VM's guest has to enrol: its agent shows, over the live channel, that it has the token which " +
+        "the VM's firmware was given. The first to use it in a boot burns it, and another raises an alarm. A token that was " +
+        "made before is void.",
+    )
+    .addHelpText("after", examples("hatchway vm enrol web-1 --out /run/web-1.token --reboots 3"));
+}
+
 /** Loads node:crypto, which no other command needs. */
 const lazyShell: Action<{ timeout?: string }> = async (...all) => (await import("./vm-shell.ts")).shellVm(...all);
 
@@ -121,6 +143,9 @@ function machineFlags(command: Command): Command {
     .option("--memory <MiB>", "its memory")
     .option("--cpus <number>", "its processors")
     .option("--append <words>", "more for the kernel's command line")
+    .optionsGroup("Enrolment (its firmware has a token at each start, which the first to use it burns):")
+    .option("--enrol [way]", "give out secrets only to who has that token: by fw-cfg (if nothing is said) or smbios")
+    .option("--reboots <number>", "for how many boots within one start a token is good, besides the first (0)")
     .optionsGroup("Secrets from its boot on, as they are at each start (for a guest without a live channel):")
     .option(
       "--secrets-disk <format>",

@@ -1,6 +1,6 @@
 // The files of a VM's boot as descriptors of memory, for `vm exec`.
 import { closeSync } from "node:fs";
-import type { ArgumentsBody } from "#api";
+import type { ArgumentsBody } from "#api-vm";
 import type { Client } from "#client/client";
 import { memoryFile } from "#host/memfd";
 import { BundleReader } from "#protocol/bundle";

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { closeSync } from "node:fs";
 import { constants } from "node:os";
 import type { Socket } from "node:net";
-import type { ArgumentsBody, VmBody } from "#api";
+import type { ArgumentsBody, VmBody } from "#api-vm";
 import { HatchwayError } from "#error";
 import { WIRED, isLive } from "#wiring";
 import { bootFiles, FOLDER, type BootFile } from "./vm-exec-files.ts";

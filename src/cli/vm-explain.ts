@@ -1,5 +1,5 @@
 // vm explain: every way into a VM, and what speaks against it.
-import type { ChannelBody, ChannelsBody } from "#api";
+import type { ChannelBody, ChannelsBody } from "#api-vm";
 import { plural } from "./quantity.ts";
 import type { Session } from "./session.ts";
 import { formatFields, formatTable, type Column } from "./table.ts";

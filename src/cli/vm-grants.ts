@@ -1,5 +1,6 @@
 // vm attach, detach, unpin.
-import type { AttachRequest, DeliveryBody, GrantBody } from "#api";
+import type { DeliveryBody } from "#api";
+import type { AttachRequest, GrantBody } from "#api-vm";
 import { HatchwayError } from "#error";
 import { secretNameProblem } from "#protocol/names";
 import { parseDelivery, warnOfWideMode, type DeliveryFlags } from "./delivery-flags.ts";

@@ -1,6 +1,6 @@
 // vm create, launch, start, stop, remove.
 import { resolve } from "node:path";
-import type { FirmwareBody, LaunchBody, ShareBody, VmBody, VmRequestBody } from "#api";
+import type { EnrolBody, FirmwareBody, LaunchBody, ShareBody, VmBody, VmRequestBody } from "#api-vm";
 import type { Wait } from "#client/client";
 import { HatchwayError } from "#error";
 import { vmNameProblem } from "#protocol/names";
@@ -33,6 +33,8 @@ export interface LaunchFlags extends GrantFlags, WaitFlags {
   secretsDisk?: string;
   share?: string;
   plain?: true;
+  enrol?: string | true;
+  reboots?: string;
 }
 
 export async function createVm(session: Session, operands: readonly string[], flags: LaunchFlags): Promise<undefined> {
@@ -119,6 +121,8 @@ function readLaunch(flags: LaunchFlags): LaunchBody {
   if (flags.secretsDisk !== undefined) launch.secrets_disk = readSecretsDisk(flags);
   const share = readShare(flags);
   if (share) launch.share = share;
+  const enrol = readEnrol(flags);
+  if (enrol) launch.enrol = enrol;
   return launch;
 }
 
@@ -161,6 +165,23 @@ function readShare({ share, plain, firmware, secretsDisk }: LaunchFlags): ShareB
     throw new HatchwayError("invalid", `--share "${share}" is neither 9p nor virtiofs`);
   }
   return { by: share, ...(plain === true && { form: "plain" as const }) };
+}
+
+function readEnrol({ enrol, reboots, firmware, secretsDisk, share }: LaunchFlags): EnrolBody | undefined {
+  if (enrol === undefined) {
+    if (reboots === undefined) return undefined;
+    throw new HatchwayError("invalid", "--reboots is of --enrol, which is not given");
+  }
+  if (firmware !== undefined || secretsDisk !== undefined || share !== undefined) {
+    throw new HatchwayError(
+      "invalid",
+      "--enrol is for secrets that come live, not with --firmware, --secrets-disk or --share",
+    );
+  }
+  const by = enrol === true ? "fw-cfg" : enrol;
+  if (by !== "fw-cfg" && by !== "smbios")
+    throw new HatchwayError("invalid", `--enrol "${by}" is neither fw-cfg nor smbios`);
+  return { by, reboots: reboots === undefined ? 0 : parseCount("--reboots", reboots, 0) };
 }
 
 function readWait(flags: WaitFlags): Wait | undefined {

@@ -1,7 +1,7 @@
 // vm shell: a command in the project's minimal guest.
 import type { Writable } from "node:stream";
 import type { Socket } from "node:net";
-import type { VmBody } from "#api";
+import type { VmBody } from "#api-vm";
 import { runInGuest } from "#client/guest-shell";
 import { HatchwayError } from "#error";
 import { stripControl } from "#printable";

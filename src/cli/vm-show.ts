@@ -1,5 +1,5 @@
 // vm list, show, status: what the host knows of VMs.
-import type { GrantBody, VmBody } from "#api";
+import type { GrantBody, VmBody } from "#api-vm";
 import { DEFAULT_MOUNT_ROOT } from "#protocol/names";
 import { stripControl } from "#printable";
 import { revisionOf, syncOf, warnOfAlarms } from "./convergence.ts";
@@ -39,6 +39,7 @@ export async function showVm(session: Session, operands: readonly string[]): Pro
       ["adopted by", describeAdoption(vm)],
       ["cid", vm.cid?.toString()],
       ["generation", String(vm.convergence.generation)],
+      ["enrolment", describeEnrolment(vm)],
       ...vm.channels.map(({ kind, path }): [string, string] => [kind, path]),
       ["control socket", vm.control_socket],
       ["shell socket", vm.shell_socket],
@@ -154,9 +155,21 @@ function describeMachine({ launch }: VmBody): string | undefined {
     launch.append === undefined ? undefined : `append "${launch.append}"`,
     launch.secrets_disk && `secrets on a disk, ${launch.secrets_disk}`,
     launch.share && `secrets in a ${launch.share.form ?? "sealed"} share by ${launch.share.by}`,
+    launch.enrol && `enrols by ${launch.enrol.by}`,
     launch.firmware && `secrets in ${launch.firmware.kind}, for ${launch.firmware.reader ?? "agent"}`,
   ];
   return parts.filter((part) => part !== undefined).join(", ");
+}
+
+/** `enrolled, 1 reboot left` */
+function describeEnrolment({ convergence: { enrolment } }: VmBody): string | undefined {
+  if (!enrolment) return undefined;
+  const states = {
+    waiting: "waiting for its guest",
+    enrolled: "enrolled",
+    spent: "spent: the token was for fewer boots",
+  };
+  return `${states[enrolment.state]}, ${plural(enrolment.reboots, "reboot")} left`;
 }
 
 const GRANT_COLUMNS: readonly Column[] = "SECRET,VERSION,SIZE,MODE,OWNER,DELIVERED AS"

@@ -1,5 +1,5 @@
 import { test } from "vitest";
-import type { VmBody } from "#api";
+import type { VmBody } from "#api-vm";
 import { runCli } from "#test/kit/run-cli";
 import { scriptDaemon } from "#test/kit/scripted-daemon";
 

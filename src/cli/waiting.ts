@@ -1,5 +1,5 @@
 // Waiting until VMs have what they are to have.
-import type { VmBody } from "#api";
+import type { VmBody } from "#api-vm";
 import type { Client } from "#client/client";
 import { HatchwayError } from "#error";
 import { describeBehind } from "./convergence.ts";

@@ -2,13 +2,8 @@
 // grammar before anything is sent; values are Buffers, in and nowhere out. All methods throw HatchwayError.
 import type {
   AboutBody,
-  ArgumentsBody,
-  AttachRequest,
   CanBody,
-  ChannelsBody,
   DeliveryBody,
-  GrantBody,
-  ImageRequest,
   KeysBody,
   RestoredBody,
   RewrapBody,
@@ -21,13 +16,21 @@ import type {
   UnsealQuery,
   UnsealedBody,
   VersionBody,
-  VmBody,
-  VmRequestBody,
   WayBody,
   WayQuery,
   WhoamiBody,
-  WiringQuery,
 } from "#api";
+import type {
+  ArgumentsBody,
+  AttachRequest,
+  ChannelsBody,
+  GrantBody,
+  ImageRequest,
+  TokenRequest,
+  VmBody,
+  VmRequestBody,
+  WiringQuery,
+} from "#api-vm";
 import type { BackupContents, BackupReaders } from "#backup";
 import type { Verb } from "#role";
 
@@ -120,6 +123,8 @@ export interface Client {
   /** Every way into the VM, with what speaks against it. */
   vmChannels(name: string, wanted: WiringQuery): Promise<ChannelsBody>;
 
+  /** A token for the firmware of a VM that something else starts, in pieces that are wiped after each call of `take`. */
+  mintToken(vm: string, request: TokenRequest, take: (piece: Buffer) => void): Promise<void>;
   /**
    * What a VM has, as an image, in pieces that are wiped after each call of `take`; its revision, undefined where that is
    * what `request` has and `take` was not called.

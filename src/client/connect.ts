@@ -1,11 +1,6 @@
 // The client over HTTP: what each of its methods asks the daemon for.
 import type {
-  ArgumentsBody,
-  AttachRequest,
   CanBody,
-  ChannelsBody,
-  GrantBody,
-  ImageRequest,
   KeyBackupBody,
   KeysBody,
   RestoredBody,
@@ -19,14 +14,22 @@ import type {
   UnsealQuery,
   UnsealedBody,
   VersionBody,
-  VmBody,
-  VmRequestBody,
   WayBody,
   WayQuery,
   WhoamiBody,
-  WiringQuery,
 } from "#api";
-import { REVISION_HEADER } from "#api";
+import type {
+  ArgumentsBody,
+  AttachRequest,
+  ChannelsBody,
+  GrantBody,
+  ImageRequest,
+  TokenRequest,
+  VmBody,
+  VmRequestBody,
+  WiringQuery,
+} from "#api-vm";
+import { REVISION_HEADER } from "#api-vm";
 import type { BackupContents, BackupReaders } from "#backup";
 import type { Request } from "./request.ts";
 import type { Verb } from "#role";
@@ -264,6 +267,10 @@ class HttpClient implements Client {
 
   async vmChannels(name: string, wanted: WiringQuery): Promise<ChannelsBody> {
     return this.#json({ method: "GET", path: `${vmPath(name)}/channels${query({ ...wanted })}` });
+  }
+
+  async mintToken(vm: string, request: TokenRequest, take: (piece: Buffer) => void): Promise<void> {
+    await this.#transport.take({ method: "POST", path: `${vmPath(vm)}/token`, ...jsonBody(request) }, take);
   }
 
   async buildImage(

@@ -10,18 +10,9 @@ export type { Verb } from "#role";
 export type { BackupContents, BackupReaders } from "#backup";
 export type {
   AboutBody,
-  ArgumentsBody,
-  AttachRequest,
   CanBody,
-  ChannelBody,
-  ChannelsBody,
-  ConvergenceBody,
   DeliveryBody,
-  GrantBody,
-  GrantRequestBody,
-  ImageRequest,
   KeysBody,
-  LaunchBody,
   RestoredBody,
   RewrapBody,
   SecretBody,
@@ -31,14 +22,26 @@ export type {
   TrailBody,
   TrailQuery,
   VersionBody,
-  VmBody,
-  VmRequestBody,
-  VmState,
   WayBody,
   WayQuery,
   WhoamiBody,
-  WiringQuery,
 } from "#api";
+export type {
+  ArgumentsBody,
+  AttachRequest,
+  ChannelBody,
+  ChannelsBody,
+  ConvergenceBody,
+  GrantBody,
+  GrantRequestBody,
+  ImageRequest,
+  LaunchBody,
+  TokenRequest,
+  VmBody,
+  VmRequestBody,
+  VmState,
+  WiringQuery,
+} from "#api-vm";
 export { HatchwayError, type ErrorCode } from "#error";
 
 /**

@@ -4,8 +4,8 @@ import { firmwareWord } from "#channel/firmware-word";
 import { smbios } from "#channel/smbios";
 import type { Caller } from "#caller";
 import type { Vault } from "#vault";
-import type { SecretsDisk, Vm } from "#vm";
-import type { BootSecrets } from "#vmm";
+import type { EnrolOptions, SecretsDisk, Vm } from "#vm";
+import type { BootSecrets, FirmwareItem } from "#vmm";
 import { encodeBundle } from "#bundle/image";
 import { sealImage } from "#bundle/sealed";
 import { generateAgeKey } from "#keygen/age-identity";
@@ -16,7 +16,8 @@ import { valueBuffer } from "#value-buffer";
 const CHANNELS: Record<BootChannel["kind"], BootChannel> = { "fw-cfg": fwCfg, smbios };
 
 /**
- * What the VM is to have from its boot on, opened at this moment; nothing for one that has its secrets another way. `log` is
+ * What the VM is to have from its boot on, opened at this moment; nothing for one that has its secrets another way, of one
+ * that enrols a new token. `log` is
  * told what is lost. Throws as a boot channel does, and as an image.
  */
 export async function composeBoot(
@@ -25,6 +26,7 @@ export async function composeBoot(
   { id, name, launch }: Vm,
   log: (line: string) => void,
 ): Promise<BootSecrets> {
+  if (launch?.enrol) return { firmware: [await tokenOf(vault, self, name, launch.enrol)] };
   if (launch?.secretsDisk) {
     const disk = await diskOf(await vault.resolve(self, id), launch.secretsDisk);
     log(`vm "${name}" has its secrets on a disk, which does not bring: changes`);
@@ -36,6 +38,15 @@ export async function composeBoot(
   const { items, lost } = await CHANNELS[kind].compose(await vault.resolve(self, id), guest);
   log(`vm "${name}" has its secrets by ${kind}, which does not bring: ${lost.join(", ")}`);
   return { firmware: items };
+}
+
+async function tokenOf(vault: Vault, self: Caller, vm: string, { by, reboots }: EnrolOptions): Promise<FirmwareItem> {
+  const line = await vault.mintToken(self, vm, reboots);
+  try {
+    return firmwareWord(by, "enrol", line);
+  } finally {
+    line.fill(0);
+  }
 }
 
 /** A sealed disk has a key of its own, which is of this start alone. */

@@ -143,7 +143,8 @@ function end(response: ServerResponse, bytes: Uint8Array): Promise<void> {
   });
 }
 
-async function readBody(request: IncomingMessage): Promise<Buffer> {
+/** The bytes of a request's body, for the caller to wipe. */
+export async function readBody(request: IncomingMessage): Promise<Buffer> {
   const length = Number(request.headers["content-length"]);
   if (!(length <= MAX_BODY)) throw new HatchwayError("too-large", `a body has at most ${MAX_BODY} bytes`);
   const body = Buffer.allocUnsafeSlow(length);

@@ -1,7 +1,7 @@
 import { HatchwayError } from "#error";
 import { ProtocolError } from "#protocol/error";
 import { parseJson, type Json, type JsonObject } from "#protocol/json";
-import type { ReceiptClaim } from "#vault";
+import type { EnrolRequest, ReceiptClaim } from "#vault";
 
 /** `{"key":"64 lower-case hex"}`: the key's 32 bytes, for the caller to wipe. */
 export function parseClaim(body: Uint8Array): Buffer {
@@ -10,6 +10,17 @@ export function parseClaim(body: Uint8Array): Buffer {
     throw new HatchwayError("invalid", "a claim's key is 64 lower-case hex digits");
   }
   return Buffer.from(key, "hex");
+}
+
+/** `{"guest","nonce","mac"}`, each 64 lower-case hex digits. */
+export function parseEnrolment(body: Uint8Array): EnrolRequest {
+  const said = object(body, "enrolment", ["guest", "nonce", "mac"]);
+  const bytes = (part: "guest" | "nonce" | "mac"): Buffer => {
+    const digits = said[part];
+    if (typeof digits === "string" && /^[0-9a-f]{64}$/.test(digits)) return Buffer.from(digits, "hex");
+    throw new HatchwayError("invalid", `an enrolment's ${part} is 64 lower-case hex digits`);
+  };
+  return { guest: bytes("guest"), nonce: bytes("nonce"), mac: bytes("mac") };
 }
 
 /** `{"outcome","refused":[{"name","reason"}],"mount","agent","boot"}`; docs/formats.md. */

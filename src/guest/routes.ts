@@ -1,5 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { HatchwayError } from "#error";
+import { enrol, getEnrolment } from "#guest/enrol";
 import { claim, getBundle, getManifest, getSecret, receive } from "#guest/handlers";
 import type { Asked, GuestRequest, Parts } from "#guest/request";
 import type { Vault } from "#vault";
@@ -21,6 +22,8 @@ const ROUTES: readonly Route[] = [
   { method: "GET", path: /^\/v1\/secrets\/([A-Za-z0-9_][A-Za-z0-9._-]{0,99})$/, handler: getSecret },
   { method: "HEAD", path: /^\/v1\/secrets\/([A-Za-z0-9_][A-Za-z0-9._-]{0,99})$/, handler: getSecret },
   { method: "POST", path: /^\/v1\/claim$/, handler: claim, open: true },
+  { method: "GET", path: /^\/v1\/enrol$/, handler: getEnrolment, open: true },
+  { method: "POST", path: /^\/v1\/enrol$/, handler: enrol, open: true },
   { method: "POST", path: /^\/v1\/receipts\/([A-Za-z0-9][A-Za-z0-9._-]{0,95})$/, handler: receive },
 ];
 
@@ -45,13 +48,14 @@ export async function route(parts: Parts, asked: GuestRequest): Promise<void> {
 const KEY = /^Hatchway ([0-9a-f]{64})$/;
 
 async function isProven(vault: Vault, { identity, request }: GuestRequest): Promise<boolean> {
-  if (identity.rootOnly) return true;
+  const { vmId, channel } = identity;
+  const caller = { kind: "vm", vmId, channel, proven: false } as const;
+  if (identity.rootOnly && !(await vault.enrols(caller))) return true;
   const header = request.headers.authorization;
   if (header === undefined) return false;
   const key = KEY.exec(header)?.[1];
   if (key === undefined) return false;
-  const { vmId, channel } = identity;
-  return vault.proves({ kind: "vm", vmId, channel, proven: false }, Buffer.from(key, "hex"));
+  return vault.proves(caller, Buffer.from(key, "hex"));
 }
 
 /** A header that is there twice may mean one thing to us and another to who looks on (RFC 9112, section 11.2). */

@@ -32,6 +32,8 @@ const operations = [
   "secret.export",
   "store.bind",
   "vm.claim",
+  "vm.enrol",
+  "vm.token",
   "vm.receipt",
   "audit.read",
   "audit.verify",
@@ -112,7 +114,13 @@ test.for([session, system])("a runner sees what is his vm's, and no other ($mode
 });
 
 test.for([session, system])("a guest that has proven itself fetches and confirms ($mode)", (policy, { expect }) => {
-  const its = { "bundle.resolve": "yes", "secret.disclose": "yes", "vm.claim": "yes", "vm.receipt": "yes" };
+  const its = {
+    "bundle.resolve": "yes",
+    "secret.disclose": "yes",
+    "vm.claim": "yes",
+    "vm.enrol": "yes",
+    "vm.receipt": "yes",
+  };
   expect(allowed(policy, vm(true), "a")).toEqual(its);
   expect(allowed(policy, vm(true), "b")).toEqual({});
   expect(allowed(policy, vm(true))).toEqual({});
@@ -120,7 +128,7 @@ test.for([session, system])("a guest that has proven itself fetches and confirms
 
 test.for([session, system])("a guest that has not may only claim ($mode)", (policy, { expect }) => {
   const no = "unauthenticated";
-  const its = { "bundle.resolve": no, "secret.disclose": no, "vm.claim": "yes", "vm.receipt": no };
+  const its = { "bundle.resolve": no, "secret.disclose": no, "vm.claim": "yes", "vm.enrol": "yes", "vm.receipt": no };
   expect(allowed(policy, vm(false), "a")).toEqual(its);
   expect(allowed(policy, vm(false), "b")).toEqual({});
 });

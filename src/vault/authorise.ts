@@ -33,6 +33,8 @@ export type Operation =
   | "secret.export"
   | "store.bind"
   | "vm.claim"
+  | "vm.enrol"
+  | "vm.token"
   | "vm.receipt"
   | "audit.read"
   | "audit.verify"
@@ -142,7 +144,7 @@ export function refusalOf(
       return forbidden("the runner of a vm may only see what is that vm's");
     case "vm":
       if (subject.vmId !== caller.vmId) break;
-      if (operation === "vm.claim") return undefined;
+      if (operation === "vm.claim" || operation === "vm.enrol") return undefined;
       if (!guestOperations.has(operation)) break;
       if (caller.proven) return undefined;
       return new HatchwayError("unauthenticated", "claim first: this process has not shown that it may fetch");

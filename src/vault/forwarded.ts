@@ -29,6 +29,10 @@ export function forwarded(open: () => Vault): Omit<Vault, "allow" | "newGenerati
     resolve: async (...asked) => open().resolve(...asked),
     convergence: async (...asked) => open().convergence(...asked),
     claim: async (...asked) => open().claim(...asked),
+    mintToken: async (...asked) => open().mintToken(...asked),
+    enrols: async (...asked) => open().enrols(...asked),
+    enrolling: async (...asked) => open().enrolling(...asked),
+    enrol: async (...asked) => open().enrol(...asked),
     proves: async (...asked) => open().proves(...asked),
     receive: async (...asked) => open().receive(...asked),
 

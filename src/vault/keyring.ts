@@ -26,6 +26,8 @@ export class Keyring implements TermKeys, Disposable {
   readonly auditKey: Key;
   /** For the tree over all rows, src/store/tree-store.ts. */
   readonly treeKey: Key;
+  /** Tokens of enrolment come from it. */
+  readonly enrolKey: Key;
   /** The name of the way that opened it. */
   readonly openedBy: string;
   readonly #path: string;
@@ -46,6 +48,7 @@ export class Keyring implements TermKeys, Disposable {
     this.nameKey = derive(root, this.storeId, "names");
     this.auditKey = derive(root, this.storeId, "audit");
     this.treeKey = derive(root, this.storeId, "tree");
+    this.enrolKey = derive(root, this.storeId, "enrol");
   }
 
   /** The term that new seals are made under. */
@@ -144,7 +147,7 @@ export class Keyring implements TermKeys, Disposable {
   }
 
   [Symbol.dispose](): void {
-    const derived = [this.nameKey, this.auditKey, this.treeKey];
+    const derived = [this.nameKey, this.auditKey, this.treeKey, this.enrolKey];
     for (const key of [...this.#terms.values(), ...derived, this.#root]) key[Symbol.dispose]();
   }
 

@@ -1,11 +1,11 @@
 import { hash, timingSafeEqual } from "node:crypto";
 import { HatchwayError } from "#error";
-import type { Alarm, Convergence, Receipt } from "#vm";
+import type { Alarm, Convergence, Enrolment, Receipt } from "#vm";
 import type { ReceiptClaim } from "#vault";
 import { Allowance } from "#vault/allowance";
 import type { Gate } from "#vault/gate";
 import { Mutex } from "#mutex";
-import type { LedgerRecord } from "#vault/records";
+import type { EnrolmentRecord, LedgerRecord } from "#vault/records";
 import type { Rows, Stored } from "#vault/rows";
 
 /** A revision as it is made of its parts: `EPOCH.GENERATION.COUNTER`. To the guest it is opaque. */
@@ -37,6 +37,8 @@ export class Ledgers {
   readonly #mutex = new Mutex();
   /** Milliseconds since 1970; kept in memory, and in the record with each receipt. */
   readonly #contacts = new Map<string, number>();
+  /** Which VMs enrol, as their records said last: each request asks, and no other process writes them. */
+  readonly #enrols = new Map<string, boolean>();
   /** When each kind of alarm was last kept, by `performance.now()`. */
   readonly #alarmed = new Map<string, number>();
   readonly #disclosures = new Allowance(DISCLOSURES.burst, DISCLOSURES.perSecond);
@@ -80,9 +82,15 @@ export class Ledgers {
         const next = change(stored.record);
         if (!next) return stored.record;
         await this.#gate.keep({ put: [this.#rows.put(stored.key, next, stored)] });
+        this.#enrols.set(vmId, next.enrolment !== undefined);
         return next;
       }),
     );
+  }
+
+  /** Whether this VM enrols, so that no first claim and no device of root's is enough. */
+  async enrols(vmId: string): Promise<boolean> {
+    return this.#enrols.get(vmId) ?? (await this.get(vmId)).enrolment !== undefined;
   }
 
   /** The guest asked for something. */
@@ -92,13 +100,14 @@ export class Ledgers {
 
   forget(vmId: string): void {
     this.#contacts.delete(vmId);
+    this.#enrols.delete(vmId);
     this.#disclosures.forget(vmId);
     this.#repeatedReceipts.forget(vmId);
     for (const key of this.#alarmed.keys()) if (key.startsWith(`${vmId} `)) this.#alarmed.delete(key);
   }
 
   async convergence(vmId: string): Promise<Convergence> {
-    const { generation, counter, disclosed, applied, claim, alarms } = await this.get(vmId);
+    const { generation, counter, disclosed, applied, claim, enrolment, alarms } = await this.get(vmId);
     const lastContact = this.#contacts.get(vmId) ?? applied?.at;
     return {
       generation,
@@ -107,6 +116,7 @@ export class Ledgers {
       claimed: claim !== undefined,
       alarms,
       ...(applied && { applied }),
+      ...(enrolment && { enrolment: describeEnrolment(enrolment) }),
       ...(lastContact !== undefined && { lastContact }),
     };
   }
@@ -121,7 +131,9 @@ export class Ledgers {
     await this.update(vmId, (record) => {
       if (isUntouched(record)) return undefined;
       const { vmName, generation, counter, digest, entries, alarms } = record;
-      return { vmName, generation: generation + 1, counter, digest, entries, disclosed: 0, alarms };
+      const enrolment = record.enrolment && nextBoot(record.enrolment);
+      const next = { vmName, generation: generation + 1, counter, digest, entries, disclosed: 0, alarms };
+      return enrolment ? { ...next, enrolment } : next;
     });
   }
 
@@ -203,12 +215,25 @@ export class Ledgers {
   async #read(vmId: string): Promise<Stored<LedgerRecord>> {
     const stored = await this.#rows.get<LedgerRecord>(Ledgers.key(vmId));
     if (!stored) throw new HatchwayError("not-found", "there is no such vm any more");
+    // A VM that enrols does so until it is removed: a read that was overtaken by a write says nothing else.
+    if (stored.record.enrolment || !this.#enrols.has(vmId))
+      this.#enrols.set(vmId, stored.record.enrolment !== undefined);
     return stored;
   }
 }
 
 function isUntouched({ claim, disclosed }: LedgerRecord): boolean {
   return claim === undefined && disclosed === 0;
+}
+
+/** A token that nobody has used stays as it is, whatever boots until then. */
+function nextBoot({ id, reboots, owner, spent }: EnrolmentRecord): EnrolmentRecord {
+  if (owner === undefined) return { id, reboots, ...(spent && { spent }) };
+  return reboots > 0 ? { id, reboots: reboots - 1 } : { id, reboots, spent: true };
+}
+
+function describeEnrolment({ owner, spent, reboots }: EnrolmentRecord): Enrolment {
+  return { state: spent === true ? "spent" : owner === undefined ? "waiting" : "enrolled", reboots };
 }
 
 function sha256(key: Buffer): string {

@@ -1,3 +1,4 @@
+import type { Caller } from "#caller";
 import { Clock } from "#clock";
 import type { KeyObject } from "node:crypto";
 import { HatchwayError } from "#error";
@@ -12,6 +13,7 @@ import { checkBeside } from "#vault/audit-thread";
 import type { Policy } from "#vault/authorise";
 import { StoreBackups } from "#vault/backups";
 import { Bundles } from "#vault/bundles";
+import { Enrolments } from "#vault/enrolments";
 import { Gate, type Head } from "#vault/gate";
 import { Grants } from "#vault/grants";
 import { createKeyring, openKeyring, type Keyring } from "#vault/keyring";
@@ -97,6 +99,7 @@ export async function openVault(
   }
   const gate = new Gate(store, rows, audit, policy, durableReads);
   const ledgers = new Ledgers(gate, rows, await store.epoch());
+  const enrolments = new Enrolments(gate, rows, ledgers, keyring.enrolKey);
   const bundles = new Bundles(gate, rows, ledgers);
   const secrets = new Secrets(gate, rows, bundles, mirror);
   const grants = new Grants(gate, rows, secrets, bundles);
@@ -170,6 +173,8 @@ export async function openVault(
     claim: async (caller, key) => {
       const { vmId } = guest(caller);
       ledgers.contact(vmId);
+      // No alarm: an agent whose firmware's driver is loaded late asks so, and nobody gets anything by it.
+      if (await ledgers.enrols(vmId)) throw new HatchwayError("unauthenticated", "this vm's guest has to enrol");
       const before = await ledgers.claimant(vmId, key);
       if (before === "same") return;
       if (before === "another") {
@@ -183,6 +188,18 @@ export async function openVault(
         await commit({});
         return { result: undefined };
       });
+    },
+    mintToken: (caller, name, reboots) => enrolments.mint(caller, name, reboots),
+    enrols: (caller) => ledgers.enrols(guest(caller).vmId),
+    enrolling: async (caller) => {
+      const { vmId } = guest(caller);
+      ledgers.contact(vmId);
+      return enrolments.generation(vmId);
+    },
+    enrol: async (caller, request) => {
+      const asking = guest(caller);
+      ledgers.contact(asking.vmId);
+      return enrolments.enrol(asking, request);
     },
     proves: async (caller, key) => {
       const { vmId } = guest(caller);
@@ -257,7 +274,7 @@ function tooOld(seq: number): HatchwayError {
   });
 }
 
-function guest(caller: Parameters<Vault["claim"]>[0]): { vmId: string } {
+function guest(caller: Caller): Caller & { kind: "vm" } {
   if (caller.kind !== "vm") throw new HatchwayError("forbidden", "only a guest claims and confirms");
   return caller;
 }

@@ -39,6 +39,18 @@ export interface HolderRecord {
   vmName: string;
 }
 
+/** Of a token, which itself is not kept. */
+export interface EnrolmentRecord {
+  /** 16 random bytes, in hex: the token is made of it and the keyring. */
+  id: string;
+  /** Boots for which it may be used besides this one. */
+  reboots: number;
+  /** SHA-256 of the guest's key that has used it in this generation; hex. */
+  owner?: string;
+  /** This boot was one too many. */
+  spent?: true;
+}
+
 /** `ledger:VM` */
 export interface LedgerRecord {
   vmName: string;
@@ -55,5 +67,7 @@ export interface LedgerRecord {
   /** SHA-256 of the key that claimed this generation; hex. */
   claim?: string;
   applied?: Receipt;
+  /** Of a VM that enrols. */
+  enrolment?: EnrolmentRecord;
   alarms: Alarm[];
 }

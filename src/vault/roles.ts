@@ -22,6 +22,7 @@ const OPERATOR: readonly Operation[] = [
   "vm.remove",
   "vm.start",
   "vm.stop",
+  "vm.token",
   "grant.attach",
   "grant.detach",
   "grant.unpin",

@@ -1,5 +1,6 @@
 // The agent's parsers of what a host, a share or a disk gives it, over inputs that are nearly right. The compiled agent's
 // own C, and the engine under it, have scripts/fuzz-agent.
+import { AgeReader } from "#agent/age";
 import { decodeBase64 } from "#agent/base64";
 import { stringsOf } from "#agent/firmware-word";
 import { HttpClient } from "#agent/http";
@@ -9,6 +10,9 @@ import type { Connection } from "#agent/stream";
 import { parseSuperblock } from "#agent/superblock";
 import { AgentError } from "#agent/error";
 import { decodeUtf8 } from "#agent/text";
+import { parseIdentity } from "#protocol/age-identity";
+import { encodeEnrolWord, parseEnrolWord } from "#protocol/enrol";
+import { ageKeyText, ageVectors } from "#test/kit/age-cases";
 import { agentInputs } from "#test/kit/agent-inputs";
 import { fuzzAll, same, type Target } from "#test/kit/fuzz";
 
@@ -96,6 +100,31 @@ const targets: Target[] = [
           if (!/^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$/.test(name)) throw new Error(`took ${name}`);
       }
     },
+  },
+  {
+    name: "an age file",
+    seeds: ageVectors().map(({ bytes }) => bytes),
+    words: ["-> X25519 ", "-> scrypt ", "\n--- ", "age-encryption.org/v1\n", "\n", "="],
+    inputs: 1_500,
+    read: (input) => {
+      const reader = new AgeReader(
+        sys,
+        () => parseIdentity(Buffer.from(ageKeyText())),
+        () => undefined,
+      );
+      try {
+        for (let at = 0; at < input.length; at += 11) reader.push(input.subarray(at, at + 11));
+        reader.end();
+      } finally {
+        reader.close();
+      }
+    },
+  },
+  {
+    name: "a word of enrolment",
+    ...seedsOf("word"),
+    inputs: 3_000,
+    read: (input) => same("the word", Buffer.from(encodeEnrolWord(parseEnrolWord(input))).toString(), input.toString()),
   },
 ];
 

@@ -1,5 +1,8 @@
 // What the agent is sent when all is well, for inputs that are nearly that: of the same names as in agent/fuzz.ts.
 import { SUPERBLOCK_BYTES } from "#agent/superblock";
+import { sealImage } from "#bundle/sealed";
+import { ageFile, ageKeyText, ageVectors } from "#test/kit/age-cases";
+import { enrolVectors } from "#test/kit/enrol-cases";
 import { goodCases, type BundleCase } from "#test/kit/bundle-cases";
 import { caseBundle, imageOf, isWhole } from "#test/kit/case-bundle";
 import { bundleVectors } from "#test/kit/vectors";
@@ -36,6 +39,9 @@ export async function agentInputs(): Promise<Record<string, AgentInputs>> {
       (await imageOf(shared, format)).subarray(0, SUPERBLOCK_BYTES),
     ),
   );
+  const { bytes: tar } = sharedCase;
+  const whole = { size: tar.length, writeTo: (sink: (bytes: Uint8Array) => Promise<void>) => sink(tar) };
+  const sealed = await sealImage(whole, "tar", async (plain) => ageFile(Buffer.from(plain)));
   const answers = bundles.slice(0, 5).map((body) => {
     const head = `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\nETag: "e1.1.7"\r\n\r\n`;
     return Buffer.concat([Buffer.from(head), body]);
@@ -89,7 +95,12 @@ export async function agentInputs(): Promise<Record<string, AgentInputs>> {
         "\u00f0\u0080",
       ],
     },
-    file: { seeds: bundles, words: TAR_WORDS },
+    file: {
+      seeds: [...bundles, ...ageVectors().map(({ bytes }) => bytes), ageFile(sharedCase.bytes), sealed],
+      words: [...TAR_WORDS, "-> X25519 ", "\n--- ", "age-encryption.org/v1\n", "hatchway seal 1\n"],
+    },
+    identity: { seeds: text(ageKeyText()), words: ["\n", "\r", "#", "AGE-SECRET-KEY-1", "B", "q"] },
+    word: { seeds: text(...enrolVectors().map(({ word }) => word)), words: [".", "1.", "F", "\n"] },
     share: {
       seeds: [
         Buffer.from(

@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeEach, describe, onTestFinished, test } from "vitest";
-import type { VmBody } from "#api";
+import type { VmBody } from "#api-vm";
 import { RUNNER_A, RUNNER_B, TestDaemon } from "#test/kit/daemon";
 import { readBundle } from "#test/kit/bundle";
 import { GuestConnection, type GuestAnswer } from "#test/kit/guest-connection";

@@ -2,7 +2,7 @@
 import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { request } from "node:http";
 import { dirname, join } from "node:path";
-import type { VmBody } from "#api";
+import type { VmBody } from "#api-vm";
 import { Daemon } from "#daemon/daemon";
 import type { HatchwayError } from "#error";
 import type { Places } from "#places";

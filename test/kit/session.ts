@@ -3,7 +3,8 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
-import type { SecretBody, StatusBody, VmBody } from "#api";
+import type { SecretBody, StatusBody } from "#api";
+import type { VmBody } from "#api-vm";
 
 const command = resolve(import.meta.dirname, "../../bin/hatchway");
 

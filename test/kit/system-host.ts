@@ -3,7 +3,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { resolve } from "node:path";
-import type { VmBody } from "#api";
+import type { VmBody } from "#api-vm";
 
 const command = resolve(import.meta.dirname, "../../bin/hatchway");
 

@@ -18,26 +18,24 @@ const GUEST_CID = "4";
 export class VsockGuest implements AsyncDisposable {
   readonly folder: string = mkdtempSync("/tmp/hwv.");
   readonly #uds: string;
-  readonly #devices: readonly string[];
   readonly #initrd: string;
   #processes: ChildProcess[] = [];
 
-  private constructor(uds: string, devices: readonly string[]) {
+  private constructor(uds: string) {
     this.#uds = uds;
-    this.#devices = devices;
     this.#initrd = withClient(this.folder);
   }
 
-  /** `uds`: the vsock path that `vm show` names. The guest has begun to boot. `devices`: more options of QEMU's. */
-  static async boot(uds: string, append = "", devices: readonly string[] = []): Promise<VsockGuest> {
+  /** `uds`: the vsock path that `vm show` names. The guest has begun to boot. `more`: options of QEMU's. */
+  static async boot(uds: string, append = "", more: readonly string[] = []): Promise<VsockGuest> {
     if (!existsSync(device)) throw new Error(`"${device}" does not exist: run scripts/fetch-vhost-vsock`);
-    const guest = new VsockGuest(uds, devices);
-    await guest.start(append);
+    const guest = new VsockGuest(uds);
+    await guest.start(append, more);
     return guest;
   }
 
-  /** Starts device and machine. */
-  async start(append = ""): Promise<void> {
+  /** Starts device and machine; `more`: options of QEMU's. */
+  async start(append = "", more: readonly string[] = []): Promise<void> {
     const vsock = join(this.folder, "vhost.sock");
     // One that a killed device left.
     for (const stale of [vsock, this.#uds]) rmSync(stale, { force: true });
@@ -57,7 +55,7 @@ export class VsockGuest implements AsyncDisposable {
       ["-chardev", `socket,id=vsock,path=${vsock}`, "-device", "vhost-user-vsock-pci,chardev=vsock"],
       ["-device", "virtio-serial-pci", "-chardev", `socket,id=shell,path=${this.#shell},server=on,wait=off`],
       ["-device", "virtserialport,chardev=shell,name=org.hatchway.shell"],
-      this.#devices,
+      [...more],
     ];
     this.#run("qemu-system-x86_64", options.flat());
     while (!existsSync(this.#shell)) await sleep(20);

@@ -6,7 +6,8 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "vitest";
-import type { StatusBody, VmBody } from "#api";
+import type { StatusBody } from "#api";
+import type { VmBody } from "#api-vm";
 import { Daemon } from "#daemon/daemon";
 import { call, type Reply } from "#test/kit/http";
 

@@ -5,7 +5,7 @@ import { chmod, chown, lstat, mkdir, readdir, rename, rm, writeFile } from "node
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { beforeEach, describe, onTestFinished, test } from "vitest";
-import type { VmBody } from "#api";
+import type { VmBody } from "#api-vm";
 import { RUNNER_A, RUNNER_B, TestDaemon } from "#test/kit/daemon";
 import { ForeignVmm } from "#test/kit/foreign-vmm";
 import { until } from "#test/kit/until";

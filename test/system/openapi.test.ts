@@ -134,6 +134,10 @@ describe("/openapi.json", () => {
     expect(await ask("POST /vms", "/vms", json({ name: "web-1", secrets: ["a"], launch: { cpus: 2 } }))).toBe(201);
     expect(await ask("POST /vms", "/vms", json({ name: "web-1" }))).toBe(409);
     expect(await ask("POST /vms/{name}/image", "/vms/web-1/image", json({ format: "erofs", label: "WEB" }))).toBe(200);
+    expect(await ask("POST /vms/{name}/token", "/vms/web-1/token", json({ reboots: 1 }))).toBe(409);
+    expect(await ask("POST /vms", "/vms", json({ name: "web-9" }))).toBe(201);
+    expect(await ask("POST /vms/{name}/token", "/vms/web-9/token", json({ reboots: 1 }))).toBe(200);
+    expect(await ask("POST /vms/{name}/token", "/vms/web-1/token", json({ reboots: -1 }))).toBe(400);
     expect(await ask("POST /vms/{name}/image", "/vms/web-1/image", json({ format: "ext4" }))).toBe(400);
     expect(await ask("POST /vms/{name}/image", "/vms/web-1/image", json({ format: "tar", wait: 61 }))).toBe(400);
     const wiring = "GET /vms/{name}/arguments";

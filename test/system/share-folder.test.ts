@@ -22,6 +22,7 @@ import { tarArchive, tarFile } from "#test/kit/tar";
 
 /** Types of files as st_mode has them (inode(7)). */
 const [FILE, FOLDER, LINK] = [0o100_000, 0o040_000, 0o120_000];
+const served = ["virtiofs", "9p"] as const;
 const gid = process.getegid?.() ?? 0;
 let memory: string;
 beforeEach(() => {
@@ -80,7 +81,7 @@ describe("a plain share", () => {
     );
   });
 
-  test.for(["virtiofs", "9p"] as const)("by %s keeps the set before, and not for long", async (by, { expect }) => {
+  test.for(served)("by %s keeps the set before, and not for long", async (by, { expect }) => {
     const folder = join(memory, "web");
     {
       await using share = await openPlainShare(folder, by, gid);

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, it } from "vitest";
-import type { ArgumentsBody, ChannelsBody } from "#api";
+import type { ArgumentsBody, ChannelsBody } from "#api-vm";
 import { call } from "#test/kit/http";
 import { Session } from "#test/kit/session";
 

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, it } from "vitest";
 import { node as nodeAnswer } from "#admin/answers";
-import type { HostGroupBody, NodeBody } from "#api";
+import type { HostGroupBody, NodeBody } from "#api-vm";
 import { call } from "#test/kit/http";
 import { Session } from "#test/kit/session";
 

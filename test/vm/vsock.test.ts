@@ -1,5 +1,6 @@
 // Hybrid vsock with a real device and a real guest: a VM that something else runs, where any process may call the host.
 import { createHash, randomBytes } from "node:crypto";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, it } from "vitest";
 import { Session } from "#test/kit/session";
 import { VsockGuest } from "#test/kit/vsock-guest";
@@ -132,6 +133,65 @@ describe("a guest on hybrid vsock, another process first", () => {
     await session.ok(["vm", "status", VM, "--wait", "--timeout", "60s"]);
     expect((await session.vm(VM)).convergence.generation).toBeGreaterThan(before);
     expect(statusOf(await guest.ask(raw("GET /v1/bundle", { key: intruder })))).toBe("401");
+    expect(await guest.output(`cat ${ROOT}/word`)).toBe("canary-before");
+  });
+});
+
+describe("a guest on hybrid vsock that enrols", () => {
+  let session: Session;
+  let guest: VsockGuest;
+  const alarms = async (): Promise<string[]> => (await session.vm(VM)).convergence.alarms.map(({ what }) => what);
+  const isShown = "until [ -d /sys/firmware/qemu_fw_cfg/by_name ]; do sleep 0.1; done";
+  /** What `vm enrol` says that QEMU is to be told. */
+  const token = async (...flags: string[]): Promise<string[]> => {
+    const path = join(session.state, `token-${flags.length}`);
+    const said = await session.ok(["vm", "enrol", VM, "--out", path, ...flags]);
+    return (said.split("tell QEMU of it: ")[1] ?? "").trim().split(" ");
+  };
+
+  beforeAll(async () => {
+    session = await Session.start();
+    const uds = await external(session);
+    guest = await VsockGuest.boot(uds, "hatchway.agent=off", await token());
+    await guest.output(isShown);
+  });
+  afterAll(async () => {
+    await guest[Symbol.asyncDispose]();
+    await session[Symbol.asyncDispose]();
+  });
+
+  it("gives an unprivileged process nothing, though it comes first", async ({ expect }) => {
+    for (const line of QUESTIONS) expect(statusOf(await guest.ask(raw(line)))).toBe("401");
+    expect(statusOf(await guest.ask(claim("a".repeat(64))))).toBe("401");
+    expect(await alarms()).toEqual([]);
+    const [guestKey, nonce, mac] = ["b", "c", "d"].map((digit) => digit.repeat(64));
+    const guess = raw("POST /v1/enrol", { body: JSON.stringify({ guest: guestKey, nonce, mac }) });
+    expect(statusOf(await guest.ask(guess))).toBe("401");
+    expect(await alarms()).toEqual(["wrong enrolment"]);
+    expect((await guest.run("su app -c 'hatchway-agent sync'")).code).toBe(1);
+  });
+
+  it("gives its secrets to the agent, which alone has the token's use", async ({ expect }) => {
+    expect(await guest.output("hatchway-agent sync")).toMatch(/^2 secrets/);
+    expect(await guest.output(`cat ${ROOT}/word`)).toBe("canary-before");
+    const { code, output } = await guest.run("mkdir -p /run/thief && hatchway-agent sync --root /run/thief 2>&1");
+    expect([code, output.toString()]).toEqual([1, expect.stringContaining("the token of this boot is spent")]);
+    expect(await alarms()).toContain("second enrolment");
+    expect((await session.ok(["vm", "show", VM])).replaceAll(/ +/g, " ")).toContain(
+      "enrolment enrolled, 0 reboots left",
+    );
+  });
+
+  it("is refused with the same token in another boot, and has another one in SMBIOS", async ({ expect }) => {
+    const first = ["-fw_cfg", `name=opt/org.hatchway/enrol,file=${join(session.state, "token-0")}`];
+    await guest.stop();
+    await guest.start("hatchway.agent=off", first);
+    await guest.output(isShown);
+    expect((await guest.run("hatchway-agent sync")).output.toString()).toContain("is spent");
+    expect((await session.ok(["vm", "show", VM])).replaceAll(/ +/g, " ")).toContain("enrolment spent");
+    await guest.stop();
+    await guest.start("", await token("--by", "smbios"));
+    await session.ok(["vm", "status", VM, "--wait", "--timeout", "60s"]);
     expect(await guest.output(`cat ${ROOT}/word`)).toBe("canary-before");
   });
 });
