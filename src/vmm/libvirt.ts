@@ -3,6 +3,7 @@ import type { Form, Wirer, WiringRequest } from "#wiring";
 import { FREE_SLOTS } from "./firmware.ts";
 import { agentPort } from "./qemu.ts";
 import {
+  certificateNotes,
   checkWired,
   cidNotes,
   cidOf,
@@ -17,21 +18,23 @@ import {
 
 export const libvirt: Wirer = {
   vmm: "libvirt",
-  proof: "checked by a test with virsh define --validate of Debian 12; no domain is started by it",
+  proof: "checked by a test with virsh define --validate of Debian 12, which also starts a domain with virtio-serial",
   maxFirmwareFiles: FREE_SLOTS,
-  refusal: onlyBy("libvirt", ["virtio-serial", "fw-cfg", "disk", "9p", "virtiofs", "af-vsock"], {
+  refusal: onlyBy("libvirt", ["virtio-serial", "fw-cfg", "disk", "9p", "virtiofs", "tcp", "af-vsock"], {
     vsock: "its <vsock> is the host kernel's, which is af-vsock",
     smbios: "it writes <oemStrings> into QEMU's arguments, where everybody on the host can read them",
   }),
 
   wire(request) {
     checkWired(this, request);
-    if (request.channel === "fw-cfg") return wireFwCfg(request);
+    if (request.channel === "fw-cfg" || request.channel === "tcp") return wireFwCfg(request);
     if (request.channel === "af-vsock") return wireVsock(cidOf(request));
     if (request.channel === "9p" || request.channel === "virtiofs") return wireShare(request.channel, fileOf(request));
     return request.channel === "disk" ? wireDisk(fileOf(request)) : wireSerial(request.sockets["virtio-serial"]);
   },
 };
+
+const NETWORK = "the guest needs a network that leads to the host, such as <interface type='network'> of <devices>";
 
 /** The port of virtio-serial whose host end libvirt's QEMU connects to `path`. */
 export function serialElement(path: string): string {
@@ -67,7 +70,10 @@ function wireFwCfg({ firmware, ...request }: WiringRequest): { forms: Form[]; no
   const text = ["<sysinfo type='fwcfg'>", ...entries, "</sysinfo>"].join("\n");
   return {
     forms: [{ name: "xml", what: "an element of <domain>", text }],
-    notes: ["file=, never a value in the element: libvirt would write that into QEMU's arguments", ...fileNotes(file)],
+    notes: [
+      "file=, never a value in the element: libvirt would write that into QEMU's arguments",
+      ...(request.channel === "tcp" ? certificateNotes(file, NETWORK) : fileNotes(file)),
+    ],
   };
 }
 

@@ -7,7 +7,7 @@ import { checkWired, cidNotes, cidOf, onlyBy, shellWord } from "./wiring.ts";
 
 const VARIABLE = "SYSTEMD_VMSPAWN_QEMU_EXTRA";
 
-const refusal = onlyBy("vmspawn", ["virtio-serial", "fw-cfg", "smbios", "disk", "9p", "af-vsock"], {
+const refusal = onlyBy("vmspawn", ["virtio-serial", "fw-cfg", "smbios", "disk", "9p", "tcp", "af-vsock"], {
   virtiofs: "it gives QEMU memory of its own, which its --bind-ro= shares and nobody else can",
   vsock: "its --vsock= is the host kernel's, which is af-vsock",
 });
