@@ -5,7 +5,18 @@ export const VMMS = ["qemu", "firecracker", "cloud-hypervisor", "libvirt", "vmsp
 export type VmmName = (typeof VMMS)[number];
 
 /** The ways into a guest that a VMM can be told of. */
-export const WIRED = ["virtio-serial", "vsock", "fw-cfg", "smbios", "disk", "9p", "virtiofs", "smb", "tcp"] as const;
+export const WIRED = [
+  "virtio-serial",
+  "vsock",
+  "fw-cfg",
+  "smbios",
+  "disk",
+  "9p",
+  "virtiofs",
+  "smb",
+  "tcp",
+  "af-vsock",
+] as const;
 export type WiredChannel = (typeof WIRED)[number];
 
 /**
@@ -49,6 +60,8 @@ export interface WiringRequest {
   firmware: readonly { name: string; file: string }[];
   /** What stands before the bundle's base64 in a string of SMBIOS. */
   oemPrefix: string;
+  /** What the guest is called on the AF_VSOCK of the host's kernel, where it has such a number. */
+  cid: number | undefined;
   /** Of the guest. */
   memoryMiB: number;
   /** QEMU's, where it is known. */

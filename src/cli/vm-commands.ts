@@ -211,7 +211,9 @@ function defineLaunch(command: Command): Command {
 
 function defineCreate(command: Command): Command {
   return machineFlags(
-    command.option("--external", "something else runs it, and reaches us through the sockets that vm show lists"),
+    command
+      .option("--external", "something else runs it, and reaches us through the sockets that vm show lists")
+      .option("--cid <number>", "with --external: what the guest is called on the host kernel's AF_VSOCK"),
   ).addHelpText(
     "after",
     examples(

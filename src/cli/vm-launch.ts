@@ -20,6 +20,7 @@ export interface WaitFlags {
 
 export interface LaunchFlags extends GrantFlags, WaitFlags, EnrolFlags {
   external?: true;
+  cid?: string;
   runner?: string;
   kernel?: string;
   initrd?: string;
@@ -95,10 +96,14 @@ async function readRequest(
       ...(launch.enrol && { hint: `make its token once it is there: hatchway vm enrol ${name} --out FILE` }),
     });
   }
+  if (flags.cid !== undefined && flags.external !== true) {
+    throw new HatchwayError("invalid", "--cid is of --external, which is not given");
+  }
   const secrets = await readGrants(session.client, flags);
   const request: VmRequestBody = flags.external === true ? { name } : { name, launch };
   if (secrets !== undefined) request.secrets = secrets;
   if (flags.defaultSecrets === false) request.default_secrets = false;
+  if (flags.cid !== undefined) request.cid = parseCount("--cid", flags.cid, 3);
   if (flags.runner !== undefined) {
     request.runner = /^[0-9]+$/.test(flags.runner) ? Number(flags.runner) : flags.runner;
   }

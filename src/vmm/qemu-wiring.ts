@@ -18,6 +18,8 @@ import {
   besideVirtiofs,
   certificateNotes,
   checkWired,
+  cidNotes,
+  cidOf,
   DISK_SERIAL,
   fileNotes,
   fileOf,
@@ -71,6 +73,8 @@ export function qemuOptions(request: WiringRequest): Options {
       return serialOptions(request);
     case "vsock":
       return vsockOptions(request);
+    case "af-vsock":
+      return [["-device", `vhost-vsock-pci,guest-cid=${cidOf(request)}`]];
     case "fw-cfg":
       return fwCfgOptions(request);
     case "smbios":
@@ -177,6 +181,8 @@ export function qemuNotes(request: WiringRequest): string[] {
         `size=${memoryMiB}M has to be the guest's whole memory, as -m says it (--memory changes it here)`,
         ...socketNotes(sockets.vsock),
       ];
+    case "af-vsock":
+      return cidNotes();
     case "smbios":
       return [
         `the file is one string, which a shell makes of the bundle's tar: { printf %s ${shellWord(request.oemPrefix)}; base64 --wrap=0 BUNDLE.tar; } >${shellWord(file)}`,
