@@ -2,12 +2,13 @@
 import { detectSource } from "./detect.ts";
 import { isOnDisk } from "./disk.ts";
 import { AgentError, reason } from "./error.ts";
+import { firmwareWord, type Word } from "./firmware-word.ts";
 import { isInFirmware } from "./firmware.ts";
 import { hasSwap, mountOf } from "./mounts.ts";
 import { findPort, formatSource, PORT_NAME } from "./source.ts";
 import { failedWith, HERE, RENAME_EXCHANGE, SysError, type Sys } from "./sys.ts";
 import { decodeUtf8 } from "./text.ts";
-import { readFile, statOrNone } from "./tree.ts";
+import { openDirectory, readFile, statOrNone, using } from "./tree.ts";
 
 /** `none`: a way that this guest does not have, which is no fault while it has another. */
 export interface Finding {
@@ -21,6 +22,7 @@ export interface Finding {
 /** A guest's clock that is before this was never set: the first of 2025. */
 const EARLIEST = 1_735_689_600_000;
 const DISK = "HATCHWAY";
+const VSOCK_DRIVER = "/sys/bus/virtio/drivers/vmw_vsock_virtio_transport";
 
 /** Looks, and changes nothing. `agent` is what it is like with the agent itself, if it has run. */
 export function examine(sys: Sys, root: string, agent: readonly Finding[]): Finding[] {
@@ -29,6 +31,8 @@ export function examine(sys: Sys, root: string, agent: readonly Finding[]): Find
     tried("vsock", () => vsock(sys)),
     tried("fw_cfg", () => firmware(sys, "fw-cfg", "/sys/firmware/qemu_fw_cfg", "modprobe qemu_fw_cfg")),
     tried("smbios", () => firmware(sys, "smbios", "/sys/firmware/dmi/entries", "modprobe dmi-sysfs")),
+    tried("token", () => word(sys, "enrol", "a token: this guest enrols")),
+    tried("key", () => word(sys, "key", "a key for what is sealed")),
     tried("disk", () => disk(sys)),
     tried("source", () => source(sys)),
     tried("memory", () => memory(sys, root)),
@@ -81,20 +85,26 @@ function port(sys: Sys): Found {
 
 function vsock(sys: Sys): Found {
   if (!statOrNone(sys, HERE, "/dev/vsock")) return { state: "none", detail: "no /dev/vsock" };
-  if (statOrNone(sys, HERE, "/sys/bus/virtio/drivers/vmw_vsock_virtio_transport")) {
-    return { state: "ok", detail: "/dev/vsock, with the driver of virtio" };
+  if (!statOrNone(sys, HERE, VSOCK_DRIVER)) {
+    const mend = "modprobe vmw_vsock_virtio_transport, or the driver of your VMM";
+    return { state: "warn", detail: "/dev/vsock without a driver of virtio", mend };
   }
-  return {
-    state: "warn",
-    detail: "/dev/vsock without a driver of virtio",
-    mend: "modprobe vmw_vsock_virtio_transport",
-  };
+  const bound = using(sys, openDirectory(sys, HERE, VSOCK_DRIVER), (dir) => sys.readdir(dir));
+  if (bound.some((name) => /^virtio[0-9]+$/.test(name))) return { state: "ok", detail: "/dev/vsock, with a device" };
+  return { state: "none", detail: "/dev/vsock, and no device of virtio behind it" };
 }
 
 function firmware(sys: Sys, kind: "fw-cfg" | "smbios", place: string, mend: string): Found {
   if (isInFirmware(sys, kind)) return { state: "ok", detail: "it has a bundle" };
   if (statOrNone(sys, HERE, place)) return { state: "none", detail: "it has no bundle" };
   return { state: "none", detail: `no ${place}: no driver (${mend}), or no such firmware` };
+}
+
+function word(sys: Sys, name: Word, what: string): Found {
+  const said = firmwareWord(sys, name);
+  if (!said) return { state: "none", detail: "the firmware has none, or its driver is not there" };
+  sys.wipe(said);
+  return { state: "ok", detail: `the firmware has ${what}` };
 }
 
 function disk(sys: Sys): Found {

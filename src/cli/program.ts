@@ -10,6 +10,7 @@ import { addCompletionCommand } from "./completion-commands.ts";
 import { addCredstoreCommands } from "./credstore-commands.ts";
 import { addDaemonCommands, type Serve } from "./daemon-commands.ts";
 import { addImageCommands } from "./image-commands.ts";
+import { addLibvirtCommands } from "./libvirt-commands.ts";
 import { addShareCommand } from "./share-commands.ts";
 import { addSecretCommands } from "./secret-commands.ts";
 import { addKeyCommands } from "./key-commands.ts";
@@ -44,6 +45,7 @@ export function makeProgram(run: Run, serve: Serve, offline: LoadOffline): Comma
   addSecretCommands(run, program);
   addVmCommands(run, program);
   addImageCommands(run, program);
+  addLibvirtCommands(run, program);
   addShareCommand(run, program);
   program.commandsGroup("By ssh:");
   addSshCommands(run, program);

@@ -1,10 +1,15 @@
 // A domain of this host's libvirt as it runs now: which process it is, when its guest is rebooted, and a port for it.
 // virsh(1) asks, in processes of its own: libvirt's library would bring its threads and its log into ours.
-import { execFile, spawn, type ChildProcess } from "node:child_process";
+import { spawn, type ChildProcess, type ChildProcessByStdio } from "node:child_process";
+import { once } from "node:events";
+import { closeSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
+import { text } from "node:stream/consumers";
 import { HatchwayError } from "#error";
 import { errnoText, isErrno, ownUid } from "#host/files";
+import { memoryFile } from "#host/memfd";
 import { stripControl } from "#printable";
 import type { Runner } from "#vm";
 import type { ProcessIdentity, Sighting } from "#vmm";
@@ -54,7 +59,7 @@ class DomainSighting implements Sighting {
     const domain = this.#domain;
     if ((await virsh(["dumpxml", "--domain", domain])).includes(`name='${agentPort}'`)) return;
     try {
-      await virsh(["attach-device", "--domain", domain, "--file", "/dev/stdin", "--live"], serialElement(socket));
+      await virsh(["attach-device", "--domain", domain, "--file", HANDED, "--live"], serialElement(socket));
     } catch (cause) {
       if (!(cause instanceof HatchwayError)) throw cause;
       throw new HatchwayError("unsupported", `libvirt plugs no port into domain "${domain}": ${cause.message}`, {
@@ -94,16 +99,29 @@ function connection(): string[] {
   return ["-c", ownUid() === 0 ? "qemu:///system" : "qemu:///session"];
 }
 
-/** What a command of virsh answers. Throws "unavailable" with its reason. */
-function virsh(words: readonly string[], input: string = ""): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const child = execFile("virsh", [...connection(), ...words], { timeout: ANSWER_MS }, (cause, stdout, stderr) => {
-      if (!cause) return resolve(stdout);
-      const reason = stripControl(stderr.trim().split("\n").at(-1) ?? "").replace(/^error: /, "");
-      const why = reason === "" ? errnoText(cause) : reason;
-      reject(new HatchwayError("unavailable", `virsh ${words[0]}: ${why}`, { cause }));
-    });
-    child.stdin?.on("error", () => child.stdin?.destroy());
-    child.stdin?.end(input);
-  });
+/** What virsh reads as a file, and has no name: its descriptor of what it was handed. */
+const HANDED = "/proc/self/fd/3";
+
+/** What a command of virsh answers, with `file` at `HANDED`. Throws "unavailable" with its reason. */
+async function virsh(words: readonly string[], file: string = ""): Promise<string> {
+  const fd = memoryFile("hatchway-virsh", Buffer.from(file));
+  const child = spawn("virsh", [...connection(), ...words], {
+    stdio: ["ignore", "pipe", "pipe", fd],
+    timeout: ANSWER_MS,
+  }) as ChildProcessByStdio<null, Readable, Readable>;
+  closeSync(fd);
+  try {
+    const [stdout, stderr, [code]] = await Promise.all([
+      text(child.stdout),
+      text(child.stderr),
+      once(child, "close") as Promise<[number | null]>,
+    ]);
+    if (code === 0) return stdout;
+    const reason = stripControl(stderr.trim().split("\n").at(-1) ?? "").replace(/^error: /, "");
+    const why = reason === "" ? `no answer within ${ANSWER_MS / 1000} s` : reason;
+    throw new HatchwayError("unavailable", `virsh ${words[0]}: ${why}`);
+  } catch (cause) {
+    if (cause instanceof HatchwayError) throw cause;
+    throw new HatchwayError("unavailable", `virsh cannot be run: ${errnoText(cause)}`, { cause });
+  }
 }

@@ -13,8 +13,10 @@ import {
 } from "#wiring";
 import { fwCfgSlots } from "./firmware.ts";
 import { agentPort, escapeOption, nineP } from "./qemu.ts";
+import { USER_NETWORK } from "./network.ts";
 import {
   besideVirtiofs,
+  certificateNotes,
   checkWired,
   DISK_SERIAL,
   fileNotes,
@@ -75,6 +77,8 @@ export function qemuOptions(request: WiringRequest): Options {
       return [["-smbios", `type=11,path=${escapeOption(fileOf(request))}`]];
     case "disk":
       return diskOptions(fileOf(request));
+    case "tcp":
+      return tcpOptions(request);
     case "9p":
       return nineP("hatchway-share", fileOf(request));
     case "virtiofs":
@@ -145,6 +149,14 @@ function fwCfgOptions(request: WiringRequest): Options {
   ];
 }
 
+function tcpOptions(request: WiringRequest): Options {
+  return [
+    ["-netdev", "user,id=hatchway-network"],
+    ["-device", "virtio-net-pci,netdev=hatchway-network"],
+    ...fwCfgOptions(request),
+  ];
+}
+
 function diskOptions(file: string): Options {
   const source = `driver=file,node-name=hatchway-file,read-only=on,filename=${escapeOption(file)}`;
   return [
@@ -170,6 +182,11 @@ export function qemuNotes(request: WiringRequest): string[] {
         `the file is one string, which a shell makes of the bundle's tar: { printf %s ${shellWord(request.oemPrefix)}; base64 --wrap=0 BUNDLE.tar; } >${shellWord(file)}`,
         ...fileNotes(file),
       ];
+    case "tcp":
+      return certificateNotes(
+        file,
+        `leave out -netdev and virtio-net-pci where the guest has a network; by this one the host is ${USER_NETWORK.host} to it`,
+      );
     case "fw-cfg":
     case "disk":
       return fileNotes(file);

@@ -106,7 +106,7 @@ test("what Cloud Hypervisor is told is in its published field list", ({ expect }
 });
 
 test("what microvm.nix is told is in its published options", ({ expect }) => {
-  for (const channel of ["virtio-serial", "vsock", "fw-cfg", "disk", "9p", "virtiofs"] as const) {
+  for (const channel of ["virtio-serial", "vsock", "fw-cfg", "disk", "9p", "virtiofs", "tcp"] as const) {
     for (const { text } of WIRERS["microvm.nix"].wire(request(channel)).forms) {
       const inner = channel === "fw-cfg" ? text.replaceAll(/credentialFiles = \{[^}]*\}/g, "credentialFiles = ") : text;
       const { options, volume, share } = nixNames(inner);
@@ -145,4 +145,5 @@ test("each VMM wires what it does not refuse, and refuses the rest with a way ou
 
 test("what brings a file says how to make one, where none is named", ({ expect }) => {
   expect(() => WIRERS.libvirt.wire(request("disk", { file: undefined }))).toThrow("disk needs the file");
+  expect(() => WIRERS.qemu.wire(request("tcp", { file: undefined }))).toThrow("tcp needs the file");
 });

@@ -147,6 +147,11 @@ export class SystemHost implements AsyncDisposable {
     });
   }
 
+  /** A path of that host, as this process reaches it. */
+  path(inside: string): string {
+    return `/proc/${this.#holder.pid}/root${inside}`;
+  }
+
   get #enter(): string[] {
     return [`--mount=/proc/${this.#holder.pid}/ns/mnt`, "--wd=/"];
   }
