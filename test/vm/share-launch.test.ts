@@ -64,7 +64,7 @@ describe("a VM with a share", () => {
     expect(serversOf("v1")).toEqual([]);
   });
 
-  it("by 9p has it from QEMU itself, plain or sealed, with a kernel that has the driver", async ({ expect }) => {
+  it("by 9p has plain files from QEMU itself, with a kernel that has the driver", async ({ expect }) => {
     const { kernel, initrd = "" } = guestFiles(genericGuestFolder);
     const own = ["--kernel", kernel, "--initrd", initrd, "--append", "hatchway.share=9p"];
     await session.ok(["vm", "launch", "v2", "--secret", "db", "--share", "9p", "--plain", ...own]);
