@@ -76,8 +76,8 @@ function open(sys: Sys, place: Place): Root {
   return openRoot(sys, place.root, place.mount);
 }
 
-function originOf(sys: Sys, root: Root, { from, keyFile, sshKeys }: Place): Origin {
-  const source = from === undefined ? detectSource(sys) : parseSource(from);
+function originOf(sys: Sys, root: Root, { from, keyFile, tls, sshKeys }: Place): Origin {
+  const source = from === undefined ? detectSource(sys, tls) : parseSource(from);
   switch (source.kind) {
     case "fw-cfg":
     case "smbios":
@@ -94,6 +94,8 @@ function originOf(sys: Sys, root: Root, { from, keyFile, sshKeys }: Place): Orig
     case "unix-serial":
     case "ssh":
       return new Host(sys, root, source, sshKeys);
+    case "tls":
+      return new Host(sys, root, { ...source, ...(tls !== undefined && { identity: tls }) }, sshKeys);
   }
 }
 

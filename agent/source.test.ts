@@ -7,6 +7,9 @@ it("a source is read and written back", ({ expect }) => {
     "vsock:2:5107",
     "vsock:4294967295:0",
     "unix:/run/api",
+    "tls:10.0.2.2:5107",
+    "tls:vault.example.org:443",
+    "tls:[fd00::1]:5107",
     "fw-cfg",
     "smbios",
     "unix-serial:/p",
@@ -26,7 +29,7 @@ it("a source that is none is refused with what it should be", ({ expect }) => {
   const cases: [string, string][] = [
     [
       "",
-      "should be one of virtio-serial:NAME, vsock:CID:PORT, unix:PATH, fw-cfg, smbios, label:NAME, serial:NAME, dir:PATH, file:PATH, ssh:USER@HOST",
+      "should be one of virtio-serial:NAME, vsock:CID:PORT, tls:HOST:PORT, unix:PATH, fw-cfg, smbios, label:NAME, serial:NAME, dir:PATH, file:PATH, ssh:USER@HOST",
     ],
     ["label:a b", "should be label:NAME"],
     ["serial:", "should be serial:NAME"],
@@ -48,7 +51,11 @@ it("a source that is none is refused with what it should be", ({ expect }) => {
     ["ssh:r@host:65536", "should be ssh:USER@HOST"],
     ["ssh:r@host -x", "should be ssh:USER@HOST"],
     ["ssh:r@2001:db8::1", "an IPv6 address in brackets"],
-    ["tls:host:1", 'source "tls" is not in this version'],
+    ["tls:host", "should be tls:HOST:PORT"],
+    ["tls:host:0", "should be tls:HOST:PORT"],
+    ["tls:host:65536", "should be tls:HOST:PORT"],
+    ["tls:fd00::1:5107", "should be tls:HOST:PORT"],
+    ["tls:-x:1", "should be tls:HOST:PORT"],
   ];
   for (const [text, problem] of cases) expect(() => parseSource(text)).toThrow(problem);
 });

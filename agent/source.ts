@@ -8,6 +8,8 @@ export type Source =
   | { kind: "virtio-serial"; port: string }
   | { kind: "vsock"; cid: number; port: number }
   | { kind: "unix"; path: string }
+  /** A host of a network, by TLS; `identity` is the file of what this guest shows, where it is named. */
+  | { kind: "tls"; host: string; port: number; identity?: string }
   /** What the host put into the machine's firmware before the boot. */
   | { kind: "fw-cfg" }
   | { kind: "smbios" }
@@ -32,16 +34,18 @@ export type LiveSource = Exclude<Source, FirmwareSource | MediaSource>;
 
 /** Those that a guest reaches only once it has a network. */
 export function isNetwork({ kind }: Source): boolean {
-  return kind === "ssh";
+  return kind === "ssh" || kind === "tls";
 }
 
 export const PORT_NAME = "org.hatchway.0";
 const PORTS = "/sys/class/virtio-ports";
-const LATER: ReadonlySet<string> = new Set(["tls"]);
 const SSH_PORT = 22;
 /** No part begins with a hyphen, which ssh would take for an option. */
 const SSH_PLACE =
   /^([A-Za-z_][A-Za-z0-9._-]{0,31})@([A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::([1-9][0-9]{0,4}))?$/;
+/** A name, an IPv4 address, or an IPv6 address in brackets; a port. */
+const HOST_AND_PORT =
+  /^(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?)):([1-9][0-9]{0,4})$/;
 
 export function parseSource(text: string): Source {
   const colon = text.indexOf(":");
@@ -61,6 +65,12 @@ export function parseSource(text: string): Source {
     if (rest.split(":").length !== 2 || cid === undefined || port === undefined) throw bad(text, "vsock:CID:PORT");
     return { kind, cid, port };
   }
+  if (kind === "tls") {
+    const [, address, name, port] = HOST_AND_PORT.exec(rest) ?? [];
+    const host = address ?? name;
+    if (host === undefined || Number(port) > 65_535) throw bad(text, "tls:HOST:PORT, an IPv6 address in brackets");
+    return { kind, host, port: Number(port) };
+  }
   if (kind === "fw-cfg" || kind === "smbios") {
     if (text !== kind) throw bad(text, `${kind} alone`);
     return { kind };
@@ -78,10 +88,9 @@ export function parseSource(text: string): Source {
     return { kind, path: rest };
   }
   if (kind === "ssh") return parseSsh(text, rest);
-  if (LATER.has(kind)) throw new AgentError("usage", `source "${kind}" is not in this version`);
   throw bad(
     text,
-    "one of virtio-serial:NAME, vsock:CID:PORT, unix:PATH, fw-cfg, smbios, label:NAME, serial:NAME, dir:PATH, file:PATH, ssh:USER@HOST",
+    "one of virtio-serial:NAME, vsock:CID:PORT, tls:HOST:PORT, unix:PATH, fw-cfg, smbios, label:NAME, serial:NAME, dir:PATH, file:PATH, ssh:USER@HOST",
   );
 }
 
@@ -108,6 +117,8 @@ export function formatSource(source: Source): string {
       return `virtio-serial:${source.port}`;
     case "vsock":
       return `vsock:${source.cid}:${source.port}`;
+    case "tls":
+      return `tls:${source.host.includes(":") ? `[${source.host}]` : source.host}:${source.port}`;
     case "unix":
     case "unix-serial":
     case "dir":

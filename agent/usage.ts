@@ -9,6 +9,8 @@ import type { UnitsPlace } from "./units.ts";
 export interface Place {
   /** --from; undefined: found out. */
   from?: string;
+  /** --tls: the file of what this guest shows by TLS; undefined: where it usually is. */
+  tls?: string;
   /** --key-file: what opens a sealed source. */
   keyFile?: string;
   root: string;
@@ -46,10 +48,13 @@ Each has --help.
 `;
 
 const PLACE_HELP = `
-  --from SOURCE   virtio-serial:NAME, vsock:CID:PORT, unix:PATH, fw-cfg, smbios, serial:NAME or label:NAME (a disk),
-                  dir:PATH, file:PATH, or ssh:USER@HOST[:PORT]; without it the first that there is of the
-                  virtio-serial port org.hatchway.0, vsock:2:5107, fw-cfg, smbios and a read-only disk HATCHWAY
+  --from SOURCE   virtio-serial:NAME, vsock:CID:PORT, tls:HOST:PORT, unix:PATH, fw-cfg, smbios, serial:NAME or
+                  label:NAME (a disk), dir:PATH, file:PATH, or ssh:USER@HOST[:PORT]; without it the first that there is
+                  of the virtio-serial port org.hatchway.0, the host that a TLS file names, vsock:2:5107, fw-cfg, smbios
+                  and a read-only disk HATCHWAY
   --key-file FILE the age key of a sealed source, root's alone (else the firmware has it)
+  --tls FILE      what this guest shows by TLS, root's alone: its certificate and key, and the host's authority (else the
+                  firmware has it, or /etc/hatchway/tls.pem)
   --root DIR      where secrets are kept, an absolute path (default ${DEFAULT_ROOT})
   --no-mount      use the tmpfs that DIR lies on instead of mounting one there, as in a container
   --ssh-keys DIR  for ssh: the folder with "key" and "known_hosts" (default ${DEFAULT_SSH_KEYS})
@@ -59,17 +64,17 @@ const VERBS = ["sync", "run", "exec", "credentials", "units", "status", "doctor"
 type Verb = (typeof VERBS)[number];
 
 const HELP: Record<Verb, string> = {
-  sync: `usage: hatchway-agent [secrets] sync [--from SOURCE] [--key-file FILE] [--ssh-keys DIR] [--root DIR] [--no-mount]
+  sync: `usage: hatchway-agent [secrets] sync [--from SOURCE] [FLAGS] [--root DIR] [--no-mount]
 
 Fetches what the host has for this VM and prints one line. When "hatchway-agent run" is alive, that one does it.
 Exit code: 0 in force, 1 not, 2 wrong usage.
 ${PLACE_HELP}`,
-  run: `usage: hatchway-agent run [--from SOURCE] [--key-file FILE] [--ssh-keys DIR] [--root DIR] [--no-mount]
+  run: `usage: hatchway-agent run [--from SOURCE] [FLAGS] [--root DIR] [--no-mount]
 
 Keeps this VM's secrets as the host has them, until SIGTERM. SIGHUP asks the host at once. Tells systemd when the first
 set is in force (Type=notify). While the host is gone the last set stays.
 ${PLACE_HELP}`,
-  exec: `usage: hatchway-agent exec [--from SOURCE] [--key-file FILE] [--ssh-keys DIR] [--root DIR] [--no-mount] -- CMD [ARGUMENT...]
+  exec: `usage: hatchway-agent exec [--from SOURCE] [FLAGS] [--root DIR] [--no-mount] -- CMD [ARGUMENT...]
 
 Becomes CMD with the secrets that are variables in its environment, fetching first when there is no set yet.
 Exit code: CMD's own; 127 not found, 126 cannot be run, 1 no secrets.
@@ -121,7 +126,7 @@ export function parseUsage(args: readonly string[]): Command {
   if (verb !== "exec" && flags.next < args.length) {
     throw new AgentError("usage", `unexpected argument "${args[flags.next] ?? ""}"`);
   }
-  const { root, json, mount, next, from, keyFile, socket, policy, sshKeys } = flags;
+  const { root, json, mount, next, from, keyFile, tls, socket, policy, sshKeys } = flags;
   if (verb === "version") return { kind: verb };
   if (verb === "status" || verb === "doctor") return { kind: verb, root, json };
   if (verb === "credentials") return { kind: verb, root, socket, policy };
@@ -133,6 +138,7 @@ export function parseUsage(args: readonly string[]): Command {
     sshKeys,
     ...(from !== undefined && { from }),
     ...(keyFile !== undefined && { keyFile }),
+    ...(tls !== undefined && { tls }),
   };
   if (verb !== "exec") return { kind: verb, ...place };
   if (next >= args.length) throw new AgentError("usage", "exec needs a command: hatchway-agent exec -- CMD");
@@ -162,9 +168,9 @@ function readUnit({ unit, credentials }: Flags): Pick<UnitsPlace, "unit" | "cred
 }
 
 const FLAGS: Record<Verb, readonly string[]> = {
-  sync: ["--from", "--key-file", "--root", "--no-mount", "--ssh-keys"],
-  run: ["--from", "--key-file", "--root", "--no-mount", "--ssh-keys"],
-  exec: ["--from", "--key-file", "--root", "--no-mount", "--ssh-keys"],
+  sync: ["--from", "--key-file", "--tls", "--ssh-keys", "--root", "--no-mount"],
+  run: ["--from", "--key-file", "--tls", "--ssh-keys", "--root", "--no-mount"],
+  exec: ["--from", "--key-file", "--tls", "--ssh-keys", "--root", "--no-mount"],
   credentials: ["--socket", "--policy", "--root"],
   units: ["--unit", "--credential", "--socket", "--policy", "--init", "--from"],
   status: ["--root", "--json"],
@@ -175,6 +181,7 @@ const FLAGS: Record<Verb, readonly string[]> = {
 interface Flags {
   from?: string;
   keyFile?: string;
+  tls?: string;
   root: string;
   socket: string;
   policy: string;
@@ -220,6 +227,7 @@ function parseFlags(args: readonly string[], start: number, known: readonly stri
       if (name === "--from") flags.from = value;
       else if (name === "--init") flags.init = value;
       else if (name === "--key-file") flags.keyFile = absolute(name, value);
+      else if (name === "--tls") flags.tls = absolute(name, value);
       else if (name === "--unit") flags.unit = value;
       else if (name === "--credential") flags.credentials.push(value);
       else if (name === "--socket") flags.socket = absolute(name, value);

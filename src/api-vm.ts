@@ -45,6 +45,9 @@ export interface ProcessRequest {
   pid: number;
 }
 
+/** The first where nothing is said. */
+export type LaunchChannel = "virtio-serial" | "tcp";
+
 export interface LaunchBody {
   kernel?: string;
   initrd?: string;
@@ -52,6 +55,8 @@ export interface LaunchBody {
   memory_mib?: number;
   cpus?: number;
   append?: string;
+  /** How its secrets come while it runs; "tcp" gives it a network, and a certificate at each start. */
+  channel?: LaunchChannel;
   /** Puts the secrets into the machine's firmware at each start. */
   firmware?: FirmwareBody;
   /** Gives the machine a disk with the secrets, in memory and read-only, at each start. Not together with `firmware`. */
@@ -168,7 +173,7 @@ export interface WiringQuery {
   channel?: WiredChannel;
   /** The version of QEMU, such as 7.2.22; that of the host's where it is absent. */
   qemu?: string;
-  /** Absolute path of what fw-cfg, smbios or disk bring; for fw-cfg and systemd a folder with the unpacked bundle. */
+  /** Absolute path of what fw-cfg, smbios, disk or tcp bring; for fw-cfg and systemd a folder with the unpacked bundle. */
   file?: string;
   guest?: "systemd" | "other";
   /** The guest's version of systemd. */

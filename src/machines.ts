@@ -43,6 +43,8 @@ export interface Wait {
  * checked and rights are asked of the vault. All throw HatchwayError.
  */
 export interface Machines {
+  /** Whether guests are served that come over a network. */
+  readonly servesNetwork: boolean;
   /**
    * Registers the VM, binds its sockets and, if `start`, starts it. If anything fails, or the wait ends in "timeout",
    * nothing of it is left; the error's hint then has the last lines of its console.

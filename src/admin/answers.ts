@@ -92,6 +92,7 @@ const launch = z.strictObject({
   memory_mib: count.optional(),
   cpus: count.optional(),
   append: z.string().optional(),
+  channel: z.enum(["virtio-serial", "tcp"]).optional(),
   firmware: z
     .strictObject({
       kind: z.enum(["fw-cfg", "smbios"]),

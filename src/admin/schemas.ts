@@ -179,6 +179,7 @@ const launch: z.ZodType<LaunchSaid> = z.strictObject({
   memory_mib: z.int("is not an integer").min(64, "is below 64").max(1_048_576, "is above 1048576").optional(),
   cpus: z.int("is not an integer").min(1, "is below 1").max(255, "is above 255").optional(),
   append: kernelWords.optional(),
+  channel: z.enum(["virtio-serial", "tcp"], "is neither virtio-serial nor tcp").optional(),
   firmware: firmware.optional(),
   secrets_disk: z.enum(["erofs", "squashfs", "iso", "sealed"], "is none of erofs, squashfs, iso, sealed").optional(),
   share: z

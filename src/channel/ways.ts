@@ -5,7 +5,7 @@ import { MAX_STRING_BYTES, MAX_STRINGS } from "#channel/smbios";
 import { MAX_BUNDLE_SIZE, MAX_ENTRIES } from "#protocol/names";
 import type { WiredChannel } from "#wiring";
 
-export type WayName = WiredChannel | "sealed" | "ssh" | "push" | "af-vsock" | "tcp" | "share";
+export type WayName = WiredChannel | "sealed" | "ssh" | "push" | "af-vsock" | "share";
 
 export interface Way {
   name: WayName;
@@ -115,6 +115,17 @@ export const WAYS: readonly Way[] = [
     needs: "fuse and virtiofs, Linux 5.4; the agent, unless it is plain",
   },
   {
+    name: "smb",
+    built: true,
+    how: "the same by QEMU's own SMB server, in a network that leads nowhere else",
+    limits: BUNDLE,
+    guestReaders: "root, which has the key; every process where it is plain, which has to be allowed",
+    hostReaders: "the VM's runner where it is plain, and nobody where it is sealed",
+    fresh: "within 5 s by the agent",
+    lost: "nothing by the agent; modes and owners of plain files",
+    needs: "virtio_net and cifs; the agent, unless it is plain",
+  },
+  {
     name: "share",
     built: true,
     how: "the same folder over a network, by an SMB, NFS or SSHFS server of your own",
@@ -159,7 +170,17 @@ export const WAYS: readonly Way[] = [
     needs: "sshd, sh, tar and mount, and a login as root; no agent",
   },
   { ...NOT_BUILT, name: "af-vsock", how: "AF_VSOCK of the host's kernel, with the guest known by its CID" },
-  { ...NOT_BUILT, name: "tcp", how: "mutual TLS over a network" },
+  {
+    name: "tcp",
+    built: true,
+    how: "TLS 1.3 over a network, with a certificate for each VM that hatchway pki issues (guest-listen in config.yaml)",
+    limits: BUNDLE,
+    guestReaders: "root: only it can read the certificate's key",
+    hostReaders: "whoever has the authority's key, or a copy of the VM's",
+    fresh: "at once",
+    lost: "nothing",
+    needs: "the agent; a network that leads to the host; its certificate's file",
+  },
 ];
 
 /** Its row in docs/channels.md. */

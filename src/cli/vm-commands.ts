@@ -90,7 +90,10 @@ function defineExplain(command: Command): Command {
 function defineArgs(command: Command): Command {
   return wiringFlags(command)
     .option("--channel <way>", `${WIRED.join(", ")} (the first of them that the VMM has)`)
-    .option("--file <path>", "what fw-cfg, smbios or disk bring; for fw-cfg and systemd a folder, the tar unpacked")
+    .option(
+      "--file <path>",
+      "what fw-cfg, smbios, disk or tcp bring; for fw-cfg and systemd a folder, the tar unpacked",
+    )
     .option("--form <name>", "of VMMs with more than one language: arguments, api, config, …")
     .description(
       "Print what a VMM that you start yourself is to be told, ready to paste, of a VM made with --external. " +
@@ -121,6 +124,8 @@ function defineSshKey(command: Command): Command {
 function defineExec(command: Command): Command {
   return wiringFlags(command)
     .option("--channel <way>", `${WIRED.join(", ")} (the first of them that the VMM has)`)
+    .option("--enrol [way]", "its guest enrols, with a token in its firmware: fw-cfg (if nothing is said) or smbios")
+    .option("--reboots <number>", "for how many boots within this start the token is good, besides the first (0)")
     .description(
       "Run a QEMU of your own, of a VM made with --external, with the arguments of vm args behind its own. What fw-cfg, " +
         "smbios and disk bring is in memory that it inherits, in no file. It runs as the VM's runner, and is watched as " +
@@ -130,6 +135,7 @@ function defineExec(command: Command): Command {
       "after",
       examples(
         "hatchway vm exec web-1 -- qemu-system-x86_64 -m 512 -drive file=web-1.qcow2",
+        "hatchway vm exec web-1 --enrol --reboots 3 -- qemu-system-x86_64 -m 512 …",
         "hatchway -c embed:///srv/vms vm exec web-1 --channel fw-cfg -- qemu-system-x86_64 -m 512 …",
       ),
     );
@@ -164,6 +170,10 @@ function machineFlags(command: Command): Command {
     .option("--memory <MiB>", "its memory")
     .option("--cpus <number>", "its processors")
     .option("--append <words>", "more for the kernel's command line")
+    .option(
+      "--channel <way>",
+      "how its secrets come: virtio-serial (the default), or tcp, which gives it a network too",
+    )
     .optionsGroup("Enrolment (its firmware has a token at each start, which the first to use it burns):")
     .option("--enrol [way]", "give out secrets only to who has that token: by fw-cfg (if nothing is said) or smbios")
     .option("--reboots <number>", "for how many boots within one start a token is good, besides the first (0)")

@@ -153,6 +153,7 @@ function describeMachine({ launch }: VmBody): string | undefined {
     launch.initrd === undefined ? undefined : `initrd ${launch.initrd}`,
     launch.disk === undefined ? undefined : `disk ${launch.disk}`,
     launch.append === undefined ? undefined : `append "${launch.append}"`,
+    launch.channel === "tcp" ? "secrets by TLS over QEMU's user network" : undefined,
     launch.secrets_disk && `secrets on a disk, ${launch.secrets_disk}`,
     launch.share && `secrets in a ${launch.share.form ?? "sealed"} share by ${launch.share.by}`,
     launch.enrol && `enrols by ${launch.enrol.by}`,
