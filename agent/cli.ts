@@ -8,6 +8,7 @@ import { examine, findingsJson, findingsText, type Finding } from "./doctor.ts";
 import { become } from "./exec.ts";
 import { Firmware } from "./firmware.ts";
 import { Host } from "./host.ts";
+import { initFile } from "./inits.ts";
 import { openKey } from "./key.ts";
 import { lockHolder, takeLock } from "./lock.ts";
 import { Media, refuseAfterLive } from "./media.ts";
@@ -63,6 +64,9 @@ function perform(sys: Sys, command: Command): number {
     case "units":
       print(sys, dropIn(command));
       return 0;
+    case "init":
+      writeAll(sys, 1, encodeUtf8(initFile(command.init, command.from)));
+      return 0;
   }
 }
 
@@ -72,8 +76,8 @@ function open(sys: Sys, place: Place): Root {
   return openRoot(sys, place.root, place.mount);
 }
 
-function originOf(sys: Sys, root: Root, { from, keyFile }: Place): Origin {
-  const source = from === undefined ? detectSource(sys) : parseSource(from);
+function originOf(sys: Sys, root: Root, { from, keyFile, tls, sshKeys }: Place): Origin {
+  const source = from === undefined ? detectSource(sys, tls) : parseSource(from);
   switch (source.kind) {
     case "fw-cfg":
     case "smbios":
@@ -88,7 +92,10 @@ function originOf(sys: Sys, root: Root, { from, keyFile }: Place): Origin {
     case "vsock":
     case "unix":
     case "unix-serial":
-      return new Host(sys, root, source);
+    case "ssh":
+      return new Host(sys, root, source, sshKeys);
+    case "tls":
+      return new Host(sys, root, { ...source, ...(tls !== undefined && { identity: tls }) }, sshKeys);
   }
 }
 

@@ -2,6 +2,7 @@
 import { detectSource } from "./detect.ts";
 import { isOnDisk } from "./disk.ts";
 import { AgentError, reason } from "./error.ts";
+import { firmwareWord, type Word } from "./firmware-word.ts";
 import { isInFirmware } from "./firmware.ts";
 import { hasSwap, mountOf } from "./mounts.ts";
 import { findPort, formatSource, PORT_NAME } from "./source.ts";
@@ -30,6 +31,8 @@ export function examine(sys: Sys, root: string, agent: readonly Finding[]): Find
     tried("vsock", () => vsock(sys)),
     tried("fw_cfg", () => firmware(sys, "fw-cfg", "/sys/firmware/qemu_fw_cfg", "modprobe qemu_fw_cfg")),
     tried("smbios", () => firmware(sys, "smbios", "/sys/firmware/dmi/entries", "modprobe dmi-sysfs")),
+    tried("token", () => word(sys, "enrol", "a token: this guest enrols")),
+    tried("key", () => word(sys, "key", "a key for what is sealed")),
     tried("disk", () => disk(sys)),
     tried("source", () => source(sys)),
     tried("memory", () => memory(sys, root)),
@@ -95,6 +98,13 @@ function firmware(sys: Sys, kind: "fw-cfg" | "smbios", place: string, mend: stri
   if (isInFirmware(sys, kind)) return { state: "ok", detail: "it has a bundle" };
   if (statOrNone(sys, HERE, place)) return { state: "none", detail: "it has no bundle" };
   return { state: "none", detail: `no ${place}: no driver (${mend}), or no such firmware` };
+}
+
+function word(sys: Sys, name: Word, what: string): Found {
+  const said = firmwareWord(sys, name);
+  if (!said) return { state: "none", detail: "the firmware has none, or its driver is not there" };
+  sys.wipe(said);
+  return { state: "ok", detail: `the firmware has ${what}` };
 }
 
 function disk(sys: Sys): Found {

@@ -12,10 +12,10 @@ const DMI = "/sys/firmware/dmi/entries";
 const OEM_STRINGS = /^11-[0-9]{1,3}$/;
 /** What all tables have at most. */
 const MAX_DMI = 65_535;
-const MAX_WORD = 4_096;
+const MAX_WORD = 65_535;
 
-/** The words: a key that opens what is sealed, and what a guest enrols with. */
-export type Word = "key" | "enrol";
+/** The words: a key that opens what is sealed, what a guest enrols with, and what it shows by TLS. */
+export type Word = "key" | "enrol" | "tls";
 
 /**
  * What the host says by this word, by fw_cfg or else by SMBIOS; undefined where it says nothing, or nothing that this process

@@ -3,7 +3,7 @@ import { BundleReader, type BundleSink } from "#protocol/bundle";
 import { asciiBytes } from "#protocol/json";
 import { ProtocolError } from "#protocol/error";
 import { claimKey, keptClaimKey } from "./claim.ts";
-import { connect, isSerial } from "./connection.ts";
+import { connect, isRootOnly } from "./connection.ts";
 import type { Connection } from "./stream.ts";
 import { enrol, mustEnrol } from "./enrol.ts";
 import { AgentError } from "./error.ts";
@@ -23,15 +23,18 @@ export class Host implements Origin {
   readonly source: LiveSource;
   readonly #sys: Sys;
   readonly #root: Root;
+  /** The folder of ssh's keys. */
+  readonly #keys: string;
   #session: { connection: Connection; http: HttpClient } | undefined;
   #claimed = false;
   /** Whether this guest was given a token at its boot; undefined before that was looked for. */
   #enrols: boolean | undefined;
 
-  constructor(sys: Sys, root: Root, source: LiveSource) {
+  constructor(sys: Sys, root: Root, source: LiveSource, keys: string) {
     this.#sys = sys;
     this.#root = root;
     this.source = source;
+    this.#keys = keys;
   }
 
   bundle(have: string | undefined, waitSeconds: number, sink: BundleSink): "changed" | "same" {
@@ -66,7 +69,7 @@ export class Host implements Origin {
   /** One request with the claim's key, claiming first when that is still to be done or to be done again. */
   #authorised(request: Request, patienceMs: number, takeBody: (head: Head) => (piece: Uint8Array) => void): Head {
     this.#enrols ??= mustEnrol(this.#sys);
-    if (isSerial(this.source) && !this.#enrols) {
+    if (isRootOnly(this.source) && !this.#enrols) {
       const head = this.#exchange(request, patienceMs, takeBody);
       if (head.status === 401) throw this.#withoutToken();
       return head;
@@ -137,7 +140,7 @@ export class Host implements Origin {
   #exchange(request: Request, patienceMs: number, takeBody: (head: Head) => (piece: Uint8Array) => void): Head {
     try {
       if (!this.#session) {
-        const connection = connect(this.#sys, this.source);
+        const connection = connect(this.#sys, this.source, this.#keys);
         this.#session = { connection, http: new HttpClient(this.#sys, connection) };
       }
       const head = this.#session.http.exchange(request, patienceMs, takeBody);

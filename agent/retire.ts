@@ -5,7 +5,7 @@
 // of: the one whose open() had found the name before it went, and has not finished. So all names go first, and the
 // overwriting follows after a grace far longer than an open takes.
 import { failedWith, type Fd, type Sys } from "./sys.ts";
-import { isType, openDirectory, S_IFDIR, S_IFREG, using } from "./tree.ts";
+import { isType, openDirectory, S_IFDIR, S_IFREG, statOrNone, using } from "./tree.ts";
 
 const GRACE_MS = 20;
 /** Descriptors held at once. */
@@ -13,9 +13,17 @@ const BATCH = 256;
 const ZEROS: Uint8Array = new Uint8Array(65_536);
 
 export function retire(sys: Sys, parent: Fd, name: string): void {
+  if (!isType(sys.fstatat(parent, name), S_IFDIR)) return sys.unlinkat(parent, name, false);
   const orphans: Fd[] = [];
   unlinkTree(sys, parent, name, orphans);
   overwrite(sys, orphans);
+}
+
+/** Before this guest had an agent `hatchway push` kept its sets here, and `secrets` was a symlink to one of them. */
+const PUSHED = ".sets";
+
+export function retirePushed(sys: Sys, root: Fd): void {
+  if (statOrNone(sys, root, PUSHED)) retire(sys, root, PUSHED);
 }
 
 function unlinkTree(sys: Sys, parent: Fd, name: string, orphans: Fd[]): void {

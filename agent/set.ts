@@ -16,7 +16,7 @@ import { isIntact, placesOf } from "./place.ts";
 import { parseRefusals, type Refusal } from "./receipt.ts";
 import type { Root } from "./root.ts";
 import { failedWith, type Fd, type Sys } from "./sys.ts";
-import { openDirectory, readFile, statOrNone, using } from "./tree.ts";
+import { isType, openDirectory, readFile, S_IFLNK, statOrNone, using } from "./tree.ts";
 
 export const SET = "secrets";
 export const REFUSED_PATH = ".hatchway/refused.json";
@@ -30,13 +30,15 @@ export interface CurrentSet {
   refused: Refusal[];
 }
 
-/** Opens the set in force; undefined before the first one. The caller closes `fd`. */
+/** Opens the set in force; undefined before the first one, or where it is a pushed one (retire.ts). The caller closes `fd`. */
 export function openSet(sys: Sys, root: Root): CurrentSet | undefined {
   let fd: Fd;
   try {
     fd = openDirectory(sys, root.fd, SET);
   } catch (error) {
     if (failedWith(error, "ENOENT")) return undefined;
+    const there = statOrNone(sys, root.fd, SET);
+    if (there && isType(there, S_IFLNK)) return undefined;
     throw error;
   }
   try {

@@ -8,6 +8,8 @@ export type Source =
   | { kind: "virtio-serial"; port: string }
   | { kind: "vsock"; cid: number; port: number }
   | { kind: "unix"; path: string }
+  /** A host of a network, by TLS; `identity` is the file of what this guest shows, where it is named. */
+  | { kind: "tls"; host: string; port: number; identity?: string }
   /** What the host put into the machine's firmware before the boot. */
   | { kind: "fw-cfg" }
   | { kind: "smbios" }
@@ -18,6 +20,8 @@ export type Source =
   | { kind: "dir"; path: string }
   /** A bundle's tar. */
   | { kind: "file"; path: string }
+  /** The host's sshd, which knows this guest by its key and runs one command for it. */
+  | { kind: "ssh"; user: string; host: string; port: number }
   /** A unix socket that speaks as a virtio-serial port does, resync and all: for tests. */
   | { kind: "unix-serial"; path: string };
 
@@ -28,9 +32,20 @@ export type DiskSource = Extract<Source, { kind: "label" | "serial" }>;
 export type MediaSource = DiskSource | Extract<Source, { kind: "dir" | "file" }>;
 export type LiveSource = Exclude<Source, FirmwareSource | MediaSource>;
 
+/** Those that a guest reaches only once it has a network. */
+export function isNetwork({ kind }: Source): boolean {
+  return kind === "ssh" || kind === "tls";
+}
+
 export const PORT_NAME = "org.hatchway.0";
 const PORTS = "/sys/class/virtio-ports";
-const LATER: ReadonlySet<string> = new Set(["tls", "ssh"]);
+const SSH_PORT = 22;
+/** No part begins with a hyphen, which ssh would take for an option. */
+const SSH_PLACE =
+  /^([A-Za-z_][A-Za-z0-9._-]{0,31})@([A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::([1-9][0-9]{0,4}))?$/;
+/** A name, an IPv4 address, or an IPv6 address in brackets; a port. */
+const HOST_AND_PORT =
+  /^(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?)):([1-9][0-9]{0,4})$/;
 
 export function parseSource(text: string): Source {
   const colon = text.indexOf(":");
@@ -50,6 +65,12 @@ export function parseSource(text: string): Source {
     if (rest.split(":").length !== 2 || cid === undefined || port === undefined) throw bad(text, "vsock:CID:PORT");
     return { kind, cid, port };
   }
+  if (kind === "tls") {
+    const [, address, name, port] = HOST_AND_PORT.exec(rest) ?? [];
+    const host = address ?? name;
+    if (host === undefined || Number(port) > 65_535) throw bad(text, "tls:HOST:PORT, an IPv6 address in brackets");
+    return { kind, host, port: Number(port) };
+  }
   if (kind === "fw-cfg" || kind === "smbios") {
     if (text !== kind) throw bad(text, `${kind} alone`);
     return { kind };
@@ -66,11 +87,20 @@ export function parseSource(text: string): Source {
     if (!rest.startsWith("/") || rest.length > 4_000) throw bad(text, `${kind}:PATH, an absolute path`);
     return { kind, path: rest };
   }
-  if (LATER.has(kind)) throw new AgentError("usage", `source "${kind}" is not in this version`);
+  if (kind === "ssh") return parseSsh(text, rest);
   throw bad(
     text,
-    "one of virtio-serial:NAME, vsock:CID:PORT, unix:PATH, fw-cfg, smbios, label:NAME, serial:NAME, dir:PATH, file:PATH",
+    "one of virtio-serial:NAME, vsock:CID:PORT, tls:HOST:PORT, unix:PATH, fw-cfg, smbios, label:NAME, serial:NAME, dir:PATH, file:PATH, ssh:USER@HOST",
   );
+}
+
+function parseSsh(text: string, rest: string): Source {
+  const [, user, host, digits] = SSH_PLACE.exec(rest) ?? [];
+  const port = Number(digits ?? SSH_PORT);
+  if (user === undefined || host === undefined || port > 65_535) {
+    throw bad(text, "ssh:USER@HOST or ssh:USER@HOST:PORT, an IPv6 address in brackets");
+  }
+  return { kind: "ssh", user, host, port };
 }
 
 function parseWord(text: string): number | undefined {
@@ -87,11 +117,15 @@ export function formatSource(source: Source): string {
       return `virtio-serial:${source.port}`;
     case "vsock":
       return `vsock:${source.cid}:${source.port}`;
+    case "tls":
+      return `tls:${source.host.includes(":") ? `[${source.host}]` : source.host}:${source.port}`;
     case "unix":
     case "unix-serial":
     case "dir":
     case "file":
       return `${source.kind}:${source.path}`;
+    case "ssh":
+      return `ssh:${source.user}@${source.host}${source.port === SSH_PORT ? "" : `:${source.port}`}`;
     case "label":
       return `label:${source.label}`;
     case "serial":

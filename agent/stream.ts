@@ -21,14 +21,14 @@ export class Stream implements Connection {
 
   send(bytes: Uint8Array, deadline: number): void {
     for (let at = 0; at < bytes.length;) {
-      this.#wait(POLLOUT, deadline);
+      waitFor(this.#sys, this.#fd, POLLOUT, deadline);
       at += this.#try("write", () => this.#sys.write(this.#fd, bytes.subarray(at)));
     }
   }
 
   receive(into: Uint8Array, deadline: number): number {
     for (;;) {
-      this.#wait(POLLIN, deadline);
+      waitFor(this.#sys, this.#fd, POLLIN, deadline);
       let ended = false;
       const count = this.#try("read", () => {
         const length = this.#sys.read(this.#fd, into);
@@ -53,16 +53,17 @@ export class Stream implements Connection {
       throw new AgentError("host-gone", `${what} failed: ${reason(cause)}`, { cause });
     }
   }
+}
 
-  #wait(events: number, deadline: number): void {
-    for (;;) {
-      const left = Math.ceil(deadline - this.#sys.monotonic());
-      if (left <= 0) throw new AgentError("host-gone", "the host did not answer in time");
-      const came = poll(this.#sys, this.#fd, events, left);
-      if ((came & events) !== 0) return;
-      // A virtio-serial port whose host end is closed hangs up at once, and for ever.
-      if ((came & (POLLHUP | POLLERR)) !== 0) throw new AgentError("host-gone", "the host closed the connection");
-    }
+/** Waits for one of the events; throws "host-gone" when the other end hangs up, or at the deadline. */
+export function waitFor(sys: Sys, fd: Fd, events: number, deadline: number): void {
+  for (;;) {
+    const left = Math.ceil(deadline - sys.monotonic());
+    if (left <= 0) throw new AgentError("host-gone", "the host did not answer in time");
+    const came = poll(sys, fd, events, left);
+    if ((came & events) !== 0) return;
+    // A virtio-serial port whose host end is closed hangs up at once, and for ever.
+    if ((came & (POLLHUP | POLLERR)) !== 0) throw new AgentError("host-gone", "the host closed the connection");
   }
 }
 

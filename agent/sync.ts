@@ -8,7 +8,7 @@ import type { Origin } from "./origin.ts";
 import { actOnChange, changedEntries } from "./onchange.ts";
 import { Owners } from "./owner.ts";
 import { AGENT_VERSION, type Receipt, type Refusal } from "./receipt.ts";
-import { retire } from "./retire.ts";
+import { retire, retirePushed } from "./retire.ts";
 import type { Root } from "./root.ts";
 import { isWhole, openSet, type CurrentSet } from "./set.ts";
 import { HERE, SysError, type Sys } from "./sys.ts";
@@ -100,7 +100,10 @@ export class Synchroniser {
     const changed = before ? changedEntries(before, manifest).filter(({ name }) => !absent.has(name)) : [];
     const all = [...refused, ...links, ...actOnChange(this.#sys, changed)];
     this.#report(manifest.revision, "applied", all);
-    if (retired !== undefined) retire(this.#sys, this.#root.agent, retired);
+    if (retired !== undefined) {
+      retire(this.#sys, this.#root.agent, retired);
+      retirePushed(this.#sys, this.#root.fd);
+    }
     return { revision: manifest.revision, secrets: manifest.entries.length - absent.size, refused: all, fresh: true };
   }
 

@@ -103,6 +103,23 @@ export interface Sys extends OpenFlags {
   connectUnix(path: string, timeoutMs: number): Fd;
   /** Throws EPERM while HATCHWAY_NO_AF_VSOCK=1 is in the environment. */
   connectVsock(cid: number, port: number, timeoutMs: number): Fd;
+  /** A name is looked up first, which takes 10 s at most beyond the time; EHOSTUNREACH where there is none. */
+  connectTcp(host: string, port: number, timeoutMs: number): Fd;
+  /**
+   * TLS 1.3 to a host over a connected socket, which stays its opener's; one at a time. `own` is this side's certificate
+   * and key, `authorities` what the host's certificate must come from, all in PEM; `host` a name that it must be for.
+   * Of this and the next three, EAGAIN means "again when it can be read", EINPROGRESS "when it can be written", EPROTO
+   * "see `tlsProblem`".
+   */
+  tlsOpen(fd: Fd, host: string, own: Uint8Array, authorities: Uint8Array): void;
+  tlsHandshake(): void;
+  /** Bytes read; 0 at the end, agreed on or not. */
+  tlsRead(into: Uint8Array): number;
+  /** Bytes written, perhaps fewer; after EINPROGRESS it must be called with the same. */
+  tlsWrite(bytes: Uint8Array): number;
+  tlsProblem(): TlsProblem;
+  /** Wipes and frees all that TLS held; also where nothing is open. */
+  tlsClose(): void;
   /** Sends one datagram to a unix socket; a leading "@" names an abstract one. */
   datagram(address: string, bytes: Uint8Array): void;
 
@@ -124,6 +141,11 @@ export interface Sys extends OpenFlags {
    * group is killed and ETIMEDOUT thrown. Exit code 0 to 255, or 256 + signal.
    */
   run(argv: readonly Uint8Array[], env: readonly Uint8Array[], timeoutMs: number): number;
+  /**
+   * Starts `argv[0]`, a path, with `env` alone, in a session of its own, and does not wait for it: the stream, non-blocking,
+   * that is its input and output. Its stderr is ours. It ends by itself when it sees the end of its input.
+   */
+  spawn(argv: readonly Uint8Array[], env: readonly Uint8Array[]): Fd;
   /** Becomes another program; returns only by throwing. Strings with a value are wiped from memory when it fails. */
   execve(path: string, argv: readonly Uint8Array[], env: readonly Uint8Array[]): never;
   kill(pid: number, signal: number): void;
@@ -140,6 +162,14 @@ export interface Sys extends OpenFlags {
   /** Milliseconds of CLOCK_MONOTONIC. */
   monotonic(): number;
   exit(code: number): never;
+}
+
+/** What was wrong last, in numbers of Mbed TLS; `alert` is the host's (RFC 8446, section 6), -1 where there was none. */
+export interface TlsProblem {
+  error: number;
+  /** Of the check of the host's certificate. */
+  findings: number;
+  alert: number;
 }
 
 /** What the kernel refused, and why: `code` is the errno's name, such as "ENOENT". */
@@ -195,11 +225,14 @@ const ERRNO: Record<number, string> = {
   71: "EPROTO",
   95: "EOPNOTSUPP",
   97: "EAFNOSUPPORT",
+  101: "ENETUNREACH",
   103: "ECONNABORTED",
   104: "ECONNRESET",
   107: "ENOTCONN",
   110: "ETIMEDOUT",
   111: "ECONNREFUSED",
+  113: "EHOSTUNREACH",
+  115: "EINPROGRESS",
   117: "EUCLEAN",
   123: "ENOMEDIUM",
 };
@@ -219,6 +252,8 @@ const REASONS: Record<string, string> = {
   EMFILE: "too many open files",
   EAFNOSUPPORT: "not supported by this kernel",
   ECONNREFUSED: "connection refused",
+  EHOSTUNREACH: "no such host, or no way to it",
+  ENETUNREACH: "no network leads there",
   ECONNRESET: "connection reset",
   EPIPE: "connection closed",
   ETIMEDOUT: "timed out",

@@ -2,22 +2,26 @@ import { it } from "vitest";
 import { parseUsage } from "#agent/usage";
 
 it("commands and flags", ({ expect }) => {
-  const place = { root: "/run/hatchway", mount: true };
+  const sshKeys = "/etc/hatchway/ssh";
+  const place = { root: "/run/hatchway", mount: true, sshKeys };
   expect(parseUsage(["sync"])).toEqual({ kind: "sync", ...place });
   expect(parseUsage(["secrets", "sync", "--from", "unix:/x", "--no-mount"])).toEqual({
     kind: "sync",
     root: "/run/hatchway",
     mount: false,
+    sshKeys,
     from: "unix:/x",
   });
-  expect(parseUsage(["run", "--root=/srv/x"])).toEqual({ kind: "run", root: "/srv/x", mount: true });
+  expect(parseUsage(["run", "--root=/srv/x"])).toEqual({ kind: "run", root: "/srv/x", mount: true, sshKeys });
   expect(parseUsage(["exec", "--root", "/r", "--", "cmd", "--flag"])).toEqual({
     kind: "exec",
     first: 4,
     root: "/r",
     mount: true,
+    sshKeys,
   });
   expect(parseUsage(["exec", "cmd", "--", "x"])).toEqual({ kind: "exec", first: 1, ...place });
+  expect(parseUsage(["run", "--ssh-keys=/k"])).toEqual({ kind: "run", ...place, sshKeys: "/k" });
   expect(parseUsage(["status", "--json"])).toEqual({ kind: "status", root: "/run/hatchway", json: true });
   expect(parseUsage(["doctor"])).toEqual({ kind: "doctor", root: "/run/hatchway", json: false });
   expect(parseUsage(["credentials", "--policy=/p"])).toEqual({

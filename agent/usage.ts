@@ -1,16 +1,22 @@
 // The command line, parsed into what is to be done.
 import { AgentError } from "./error.ts";
+import { INITS, type Init } from "./inits.ts";
 import { DEFAULT_POLICY, isUnit, parseCredential } from "./policy.ts";
 import { DEFAULT_ROOT } from "./root.ts";
+import { DEFAULT_SSH_KEYS } from "./ssh.ts";
 import type { UnitsPlace } from "./units.ts";
 
 export interface Place {
   /** --from; undefined: found out. */
   from?: string;
+  /** --tls: the file of what this guest shows by TLS; undefined: where it usually is. */
+  tls?: string;
   /** --key-file: what opens a sealed source. */
   keyFile?: string;
   root: string;
   mount: boolean;
+  /** For ssh: the folder of the key, and of what is known of hosts. */
+  sshKeys: string;
 }
 
 export type Command =
@@ -19,6 +25,7 @@ export type Command =
   | ({ kind: "exec"; first: number } & Place)
   | { kind: "credentials"; root: string; socket: string; policy: string }
   | ({ kind: "units" } & UnitsPlace)
+  | { kind: "init"; init: Init; from?: string }
   | { kind: "status" | "doctor"; root: string; json: boolean }
   | { kind: "version" }
   | { kind: "help"; text: string };
@@ -32,7 +39,7 @@ usage:
   hatchway-agent run               fetch, and follow changes
   hatchway-agent exec -- CMD...    become CMD, with the secrets that are variables in its environment
   hatchway-agent credentials       serve systemd's LoadCredential= from what is in force
-  hatchway-agent units             print the drop-in that makes a unit of systemd use that
+  hatchway-agent units             print what makes a unit of systemd use that, or an init run the agent
   hatchway-agent status [--json]   what is in force, and how the last attempt went
   hatchway-agent doctor [--json]   what this guest has for the agent, and what is amiss
   hatchway-agent version
@@ -41,29 +48,33 @@ Each has --help.
 `;
 
 const PLACE_HELP = `
-  --from SOURCE   virtio-serial:NAME, vsock:CID:PORT, unix:PATH, fw-cfg, smbios, serial:NAME or label:NAME (a disk),
-                  dir:PATH or file:PATH; without it the first that there is of the virtio-serial port
-                  org.hatchway.0, vsock:2:5107, fw-cfg, smbios and a read-only disk HATCHWAY
+  --from SOURCE   virtio-serial:NAME, vsock:CID:PORT, tls:HOST:PORT, unix:PATH, fw-cfg, smbios, serial:NAME or
+                  label:NAME (a disk), dir:PATH, file:PATH, or ssh:USER@HOST[:PORT]; without it the first that there is
+                  of the virtio-serial port org.hatchway.0, the host that a TLS file names, vsock:2:5107, fw-cfg, smbios
+                  and a read-only disk HATCHWAY
   --key-file FILE the age key of a sealed source, root's alone (else the firmware has it)
+  --tls FILE      what this guest shows by TLS, root's alone: its certificate and key, and the host's authority (else the
+                  firmware has it, or /etc/hatchway/tls.pem)
   --root DIR      where secrets are kept, an absolute path (default ${DEFAULT_ROOT})
   --no-mount      use the tmpfs that DIR lies on instead of mounting one there, as in a container
+  --ssh-keys DIR  for ssh: the folder with "key" and "known_hosts" (default ${DEFAULT_SSH_KEYS})
 `;
 
 const VERBS = ["sync", "run", "exec", "credentials", "units", "status", "doctor", "version"] as const;
 type Verb = (typeof VERBS)[number];
 
 const HELP: Record<Verb, string> = {
-  sync: `usage: hatchway-agent [secrets] sync [--from SOURCE] [--key-file FILE] [--root DIR] [--no-mount]
+  sync: `usage: hatchway-agent [secrets] sync [--from SOURCE] [FLAGS] [--root DIR] [--no-mount]
 
 Fetches what the host has for this VM and prints one line. When "hatchway-agent run" is alive, that one does it.
 Exit code: 0 in force, 1 not, 2 wrong usage.
 ${PLACE_HELP}`,
-  run: `usage: hatchway-agent run [--from SOURCE] [--key-file FILE] [--root DIR] [--no-mount]
+  run: `usage: hatchway-agent run [--from SOURCE] [FLAGS] [--root DIR] [--no-mount]
 
 Keeps this VM's secrets as the host has them, until SIGTERM. SIGHUP asks the host at once. Tells systemd when the first
 set is in force (Type=notify). While the host is gone the last set stays.
 ${PLACE_HELP}`,
-  exec: `usage: hatchway-agent exec [--from SOURCE] [--key-file FILE] [--root DIR] [--no-mount] -- CMD [ARGUMENT...]
+  exec: `usage: hatchway-agent exec [--from SOURCE] [FLAGS] [--root DIR] [--no-mount] -- CMD [ARGUMENT...]
 
 Becomes CMD with the secrets that are variables in its environment, fetching first when there is no set yet.
 Exit code: CMD's own; 127 not found, 126 cannot be run, 1 no secrets.
@@ -82,8 +93,11 @@ where "password" is a credential, "db-password" a secret, and the unit is restar
   --root DIR      where secrets are kept (default ${DEFAULT_ROOT})
 `,
   units: `usage: hatchway-agent units --unit UNIT --credential ID[=SECRET]... [--socket PATH] [--policy FILE]
+       hatchway-agent units --init ${INITS.join("|")} [--from SOURCE]
 
-Prints the drop-in that makes UNIT load credentials from "hatchway-agent credentials", and the line for its policy.
+Prints the drop-in that makes UNIT load credentials from "hatchway-agent credentials", and the line for its policy; or
+what makes this guest's init run the agent: a unit for /etc/systemd/system/hatchway-agent.service, or a script for
+/etc/init.d/hatchway-agent.
 `,
   status: `usage: hatchway-agent status [--json] [--root DIR]
 
@@ -112,12 +126,20 @@ export function parseUsage(args: readonly string[]): Command {
   if (verb !== "exec" && flags.next < args.length) {
     throw new AgentError("usage", `unexpected argument "${args[flags.next] ?? ""}"`);
   }
-  const { root, json, mount, next, from, keyFile, socket, policy } = flags;
+  const { root, json, mount, next, from, keyFile, tls, socket, policy, sshKeys } = flags;
   if (verb === "version") return { kind: verb };
   if (verb === "status" || verb === "doctor") return { kind: verb, root, json };
   if (verb === "credentials") return { kind: verb, root, socket, policy };
+  if (verb === "units" && flags.init !== undefined) return readInit(flags.init, flags);
   if (verb === "units") return { kind: verb, socket, policy, ...readUnit(flags) };
-  const place: Place = { root, mount, ...(from !== undefined && { from }), ...(keyFile !== undefined && { keyFile }) };
+  const place: Place = {
+    root,
+    mount,
+    sshKeys,
+    ...(from !== undefined && { from }),
+    ...(keyFile !== undefined && { keyFile }),
+    ...(tls !== undefined && { tls }),
+  };
   if (verb !== "exec") return { kind: verb, ...place };
   if (next >= args.length) throw new AgentError("usage", "exec needs a command: hatchway-agent exec -- CMD");
   return { kind: verb, first: next, ...place };
@@ -127,8 +149,15 @@ function isVerb(word: string): word is Verb {
   return VERBS.some((verb) => verb === word);
 }
 
+function readInit(word: string, { unit, from }: Flags): Command {
+  const init = INITS.find((one) => one === word);
+  if (!init) throw new AgentError("usage", `--init "${word}" is none of ${INITS.join(", ")}`);
+  if (unit !== undefined) throw new AgentError("usage", "--init is for the agent itself, and --unit for another unit");
+  return { kind: "init", init, ...(from !== undefined && { from }) };
+}
+
 function readUnit({ unit, credentials }: Flags): Pick<UnitsPlace, "unit" | "credentials"> {
-  if (unit === undefined) throw new AgentError("usage", "units needs --unit UNIT");
+  if (unit === undefined) throw new AgentError("usage", "units needs --unit UNIT, or --init");
   if (!isUnit(unit)) throw new AgentError("usage", `"${unit}" should be a service, socket, mount or swap unit`);
   if (credentials.length === 0) throw new AgentError("usage", "units needs --credential ID=SECRET");
   for (const word of credentials) {
@@ -139,11 +168,11 @@ function readUnit({ unit, credentials }: Flags): Pick<UnitsPlace, "unit" | "cred
 }
 
 const FLAGS: Record<Verb, readonly string[]> = {
-  sync: ["--from", "--key-file", "--root", "--no-mount"],
-  run: ["--from", "--key-file", "--root", "--no-mount"],
-  exec: ["--from", "--key-file", "--root", "--no-mount"],
+  sync: ["--from", "--key-file", "--tls", "--ssh-keys", "--root", "--no-mount"],
+  run: ["--from", "--key-file", "--tls", "--ssh-keys", "--root", "--no-mount"],
+  exec: ["--from", "--key-file", "--tls", "--ssh-keys", "--root", "--no-mount"],
   credentials: ["--socket", "--policy", "--root"],
-  units: ["--unit", "--credential", "--socket", "--policy"],
+  units: ["--unit", "--credential", "--socket", "--policy", "--init", "--from"],
   status: ["--root", "--json"],
   doctor: ["--root", "--json"],
   version: [],
@@ -152,10 +181,13 @@ const FLAGS: Record<Verb, readonly string[]> = {
 interface Flags {
   from?: string;
   keyFile?: string;
+  tls?: string;
   root: string;
   socket: string;
   policy: string;
+  sshKeys: string;
   unit?: string;
+  init?: string;
   credentials: string[];
   mount: boolean;
   json: boolean;
@@ -169,6 +201,7 @@ function parseFlags(args: readonly string[], start: number, known: readonly stri
     root: DEFAULT_ROOT,
     socket: DEFAULT_SOCKET,
     policy: DEFAULT_POLICY,
+    sshKeys: DEFAULT_SSH_KEYS,
     credentials: [],
     mount: true,
     json: false,
@@ -192,10 +225,13 @@ function parseFlags(args: readonly string[], start: number, known: readonly stri
       const value = equals < 0 ? args[++at] : word.slice(equals + 1);
       if (value === undefined || value === "") throw new AgentError("usage", `flag "${name}" needs a value`);
       if (name === "--from") flags.from = value;
+      else if (name === "--init") flags.init = value;
       else if (name === "--key-file") flags.keyFile = absolute(name, value);
+      else if (name === "--tls") flags.tls = absolute(name, value);
       else if (name === "--unit") flags.unit = value;
       else if (name === "--credential") flags.credentials.push(value);
       else if (name === "--socket") flags.socket = absolute(name, value);
+      else if (name === "--ssh-keys") flags.sshKeys = absolute(name, value);
       else if (name === "--policy") flags.policy = absolute(name, value);
       else flags.root = absolute(name, value);
     }

@@ -1,4 +1,5 @@
 // The JSON bodies of what the admin API says of VMs: see api.ts.
+import type { ChannelKind } from "#channel";
 import type { FormName, VmmName, WiredChannel } from "#wiring";
 import type { DeliveryBody } from "./api.ts";
 
@@ -44,6 +45,9 @@ export interface ProcessRequest {
   pid: number;
 }
 
+/** The first where nothing is said. */
+export type LaunchChannel = "virtio-serial" | "tcp";
+
 export interface LaunchBody {
   kernel?: string;
   initrd?: string;
@@ -51,6 +55,8 @@ export interface LaunchBody {
   memory_mib?: number;
   cpus?: number;
   append?: string;
+  /** How its secrets come while it runs; "tcp" gives it a network, and a certificate at each start. */
+  channel?: LaunchChannel;
   /** Puts the secrets into the machine's firmware at each start. */
   firmware?: FirmwareBody;
   /** Gives the machine a disk with the secrets, in memory and read-only, at each start. Not together with `firmware`. */
@@ -115,7 +121,7 @@ export interface VmBody {
   cid?: number;
   /** What of an adopted VM could not be done. */
   problem?: { message: string; hint?: string };
-  channels: { kind: "vsock" | "virtio-serial"; path: string }[];
+  channels: { kind: ChannelKind; path: string }[];
   control_socket: string;
   /** The socket of the minimal guest's shell port, while it runs. */
   shell_socket?: string;
@@ -167,7 +173,7 @@ export interface WiringQuery {
   channel?: WiredChannel;
   /** The version of QEMU, such as 7.2.22; that of the host's where it is absent. */
   qemu?: string;
-  /** Absolute path of what fw-cfg, smbios or disk bring; for fw-cfg and systemd a folder with the unpacked bundle. */
+  /** Absolute path of what fw-cfg, smbios, disk or tcp bring; for fw-cfg and systemd a folder with the unpacked bundle. */
   file?: string;
   guest?: "systemd" | "other";
   /** The guest's version of systemd. */
@@ -233,6 +239,14 @@ export interface ImageRequest {
   /** What the caller has already: the answer is then 204 if it still is the VM's revision after `wait` seconds (0 to 60). */
   have?: string;
   wait?: number;
+}
+
+/** `POST /vms/NAME/push`: a revision, which `/vms/NAME/image` gave, is in force in the guest. Answers the VM. */
+export interface PushRequest {
+  /** Of the bundle's manifest. */
+  revision: string;
+  /** What holds the files there: "tmpfs", "tmpfs,noswap" or "ramfs". */
+  mount: string;
 }
 
 /** The header of an image's answer that says of which revision it is. */

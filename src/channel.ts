@@ -62,7 +62,7 @@ export interface Composed {
 /** All are root's and 0400 there, and named by the secret, not by its path; no variable, link, or word of what to do. */
 export type Loss = "owners" | "modes" | "paths" | "variables" | "links" | "reactions" | "changes";
 
-export type ChannelKind = "vsock" | "virtio-serial";
+export type ChannelKind = "vsock" | "virtio-serial" | "ssh";
 
 export interface ChannelVm {
   id: string;
@@ -74,15 +74,20 @@ export interface ChannelVm {
 /** What a channel knows of a stream. */
 export interface GuestIdentity {
   vmId: string;
-  channel: ChannelKind;
+  channel: ChannelKind | "tcp";
   /** Only the guest's root can have opened it. */
   rootOnly: boolean;
+}
+
+/** Of a stream that came by a socket of this host. */
+export interface LocalIdentity extends GuestIdentity {
+  channel: ChannelKind;
   /** The process that brought the stream: the VMM, or one of its devices. */
   pid: number;
 }
 
 /** Serves one stream of bytes until either end closes it. */
-export type Accept = (stream: Duplex, identity: GuestIdentity) => void;
+export type Accept = (stream: Duplex, identity: LocalIdentity) => void;
 
 export interface Listener {
   kind: ChannelKind;

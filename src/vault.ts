@@ -94,6 +94,11 @@ export interface Vault {
   enrol(caller: Caller, request: EnrolRequest): Promise<Buffer>;
   /** Whether `key` holds the claim of this generation; constant time. A wrong one raises an alarm. */
   proves(caller: Caller, key: Buffer): Promise<boolean>;
+  /**
+   * Somebody brought `revision`, which he had by `export`, into the guest and saw it in force there: kept as if the guest
+   * had said so. Throws "invalid" for what is none of this boot, or older than what is there.
+   */
+  pushed(caller: Caller, vm: string, revision: string, mount: string): Promise<void>;
   /** Keeps what the guest says of `revision`, as far as it can be true. */
   receive(caller: Caller, revision: string, receipt: ReceiptClaim): Promise<void>;
 

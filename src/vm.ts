@@ -53,6 +53,8 @@ export interface LaunchOptions {
   cpus: number;
   /** Added to the kernel's command line. */
   append?: string;
+  /** Its secrets come by TLS over a network of QEMU's own; absent, by virtio-serial. */
+  channel?: "tcp";
   firmware?: FirmwareOptions;
   /** The secrets are on a disk in memory that the guest can only read, as they are at its boot. */
   secretsDisk?: SecretsDisk;

@@ -33,6 +33,8 @@ export interface MachineSpec {
    * has them in memory of its own, which ends with it.
    */
   secretsDisk?: Buffer;
+  /** A card in QEMU's user network, over which its secrets come; it has no port of the agent's then. */
+  network?: boolean;
   /** A folder of the host that the guest can mount by the tag "hatchway", and not write to. */
   share?: MachineShare;
   /** Whether the host can run commands in the guest as root through `shell.sock` (see #client/guest-shell). */
@@ -43,7 +45,7 @@ export interface MachineSpec {
 export type MachineShare = { by: "9p"; folder: string } | { by: "virtiofs"; socket: string };
 
 /** What a machine has of its VM's secrets from its boot on. */
-export type BootSecrets = Pick<MachineSpec, "firmware" | "secretsDisk" | "share">;
+export type BootSecrets = Pick<MachineSpec, "firmware" | "secretsDisk" | "share" | "network">;
 
 /**
  * What a machine's firmware shows to root of its guest: a string of SMBIOS's type 11, or a file of QEMU's fw_cfg

@@ -5,12 +5,12 @@ export const VMMS = ["qemu", "firecracker", "cloud-hypervisor", "libvirt", "vmsp
 export type VmmName = (typeof VMMS)[number];
 
 /** The ways into a guest that a VMM can be told of. */
-export const WIRED = ["virtio-serial", "vsock", "fw-cfg", "smbios", "disk", "9p", "virtiofs"] as const;
+export const WIRED = ["virtio-serial", "vsock", "fw-cfg", "smbios", "disk", "9p", "virtiofs", "smb", "tcp"] as const;
 export type WiredChannel = (typeof WIRED)[number];
 
 /**
- * Those whose host end is a socket that the daemon listens on; the others are a file that the VMM reads at its start, or a
- * folder that it shares.
+ * Those whose host end is a socket that the daemon listens on for this VM; the others are a file that the VMM reads at its
+ * start, for tcp the guest's certificate, or a folder that it shares.
  */
 export function isLive(channel: WiredChannel): channel is "virtio-serial" | "vsock" {
   return channel === "virtio-serial" || channel === "vsock";
@@ -43,9 +43,9 @@ export interface WiringRequest {
   channel: WiredChannel;
   /** Absolute paths of the sockets that the daemon listens on: for vsock without `_5107`. */
   sockets: Readonly<Record<"virtio-serial" | "vsock", string>>;
-  /** Absolute path of the file that a channel which is none of a socket brings; of the folder, for 9p and virtiofs. */
+  /** Absolute path of the file that a channel which is none of a socket brings; of the folder, for what shares one. */
   file: string | undefined;
-  /** Files of fw_cfg, for that channel: a whole bundle in one, or one for each secret. */
+  /** Files of fw_cfg, for that channel: a whole bundle in one, or one for each secret; for tcp the guest's certificate. */
   firmware: readonly { name: string; file: string }[];
   /** What stands before the bundle's base64 in a string of SMBIOS. */
   oemPrefix: string;

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -69,6 +70,13 @@ SYS_CALL(sys_execve) {
   return result;
 }
 
+// Every descriptor of ours is close-on-exec; closing is for those that we were started with.
+static _Noreturn void execute(char **args, char **env) {
+  syscall(SYS_close_range, 3u, ~0u, 0u);
+  execve(args[0], args, env);
+  _exit(errno == ENOENT ? 127 : 126);
+}
+
 static _Noreturn void become(char **args, char **env) {
   setpgid(0, 0);
   sys_reset_signals();
@@ -76,10 +84,7 @@ static _Noreturn void become(char **args, char **env) {
   if (null >= 0) dup2(null, 0);
   // What it prints is for the log; our own output is an answer.
   dup2(2, 1);
-  // Every descriptor of ours is close-on-exec; this is for those that we were started with.
-  syscall(SYS_close_range, 3u, ~0u, 0u);
-  execve(args[0], args, env);
-  _exit(errno == ENOENT ? 127 : 126);
+  execute(args, env);
 }
 
 // Waits for the child, kills its process group when the time is up. 0–255, 256 + signal, or -errno.
@@ -116,6 +121,39 @@ SYS_CALL(sys_run) {
     if (pid > 0) setpgid(pid, pid); // Also here: whichever of the two comes first.
     result = JS_NewInt32(ctx, pid < 0 ? -errno : await(pid, timeout));
   }
+  sys_free_vector(env);
+  sys_free_vector(args);
+  return result;
+}
+
+// The descriptor or -errno. The program is a grandchild, so that nobody has to wait for its end.
+static int start(char **args, char **env) {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) return -errno;
+  pid_t pid = fork();
+  if (pid == 0) {
+    if (fork() != 0) _exit(0);
+    setsid();
+    sys_reset_signals();
+    dup2(ends[1], 0);
+    dup2(ends[1], 1);
+    execute(args, env);
+  }
+  int fault = pid < 0 ? errno : 0;
+  while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR) continue;
+  close(ends[1]);
+  if (fault == 0 && fcntl(ends[0], F_SETFL, O_NONBLOCK) < 0) fault = errno;
+  if (fault == 0) return ends[0];
+  close(ends[0]);
+  return -fault;
+}
+
+SYS_CALL(sys_spawn) {
+  char **args = sys_vector(ctx, argv[0]);
+  char **env = args ? sys_vector(ctx, argv[1]) : NULL;
+  JSValue result = JS_EXCEPTION;
+  if (env && !args[0]) result = JS_ThrowRangeError(ctx, "sys: no program to run");
+  else if (env) result = JS_NewInt32(ctx, start(args, env));
   sys_free_vector(env);
   sys_free_vector(args);
   return result;

@@ -1,8 +1,10 @@
 // Waiting, signals and sockets. Every stream is non-blocking; to wait is sys.poll's work alone.
 #include <errno.h>
 #include <limits.h>
+#include <netdb.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -140,6 +142,28 @@ SYS_CALL(sys_connect_vsock) {
   if (forbidden && !strcmp(forbidden, "1")) return JS_NewInt32(ctx, -EPERM);
   struct vsock_address address = {.family = FAMILY_VSOCK, .port = (uint32_t)port, .cid = (uint32_t)cid};
   return JS_NewInt32(ctx, connect_within(FAMILY_VSOCK, &address, sizeof address, timeout));
+}
+
+// Names are looked up by /etc/hosts and /etc/resolv.conf; resolv.conf(5) says how long that may take, 10 s at most.
+SYS_CALL(sys_connect_tcp) {
+  int port, timeout;
+  if (!sys_int(ctx, argv[1], 1, 65535, &port) || !sys_int(ctx, argv[2], 0, INT_MAX, &timeout)) return JS_EXCEPTION;
+  const char *host = sys_text(ctx, argv[0]);
+  if (!host) return JS_EXCEPTION;
+  char service[6];
+  snprintf(service, sizeof service, "%d", port);
+  const struct addrinfo wanted = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
+  struct addrinfo *found;
+  int result = getaddrinfo(host, service, &wanted, &found);
+  JS_FreeCString(ctx, host);
+  if (result) return JS_NewInt32(ctx, result == EAI_SYSTEM ? -errno : result == EAI_MEMORY ? -ENOMEM : -EHOSTUNREACH);
+  // The next address is tried where one is refused or not reached; not where the time is over.
+  for (const struct addrinfo *at = found; at; at = at->ai_next) {
+    result = connect_within(at->ai_family, at->ai_addr, at->ai_addrlen, timeout);
+    if (result >= 0 || result == -EINTR || result == -ETIMEDOUT) break;
+  }
+  freeaddrinfo(found);
+  return JS_NewInt32(ctx, result);
 }
 
 SYS_CALL(sys_datagram) {

@@ -41,6 +41,16 @@ export const quickjs: Sys = {
   poll: (fd, events, timeoutMs) => check("poll", sys.poll(fd, events, timeoutMs)),
   connectUnix: (path, timeoutMs) => check(`connect ${path}`, sys.connectUnix(path, timeoutMs)),
   connectVsock: (cid, port, timeoutMs) => check(`connect vsock:${cid}:${port}`, sys.connectVsock(cid, port, timeoutMs)),
+  connectTcp: (host, port, timeoutMs) => check(`connect ${host}:${port}`, sys.connectTcp(host, port, timeoutMs)),
+  tlsOpen: (fd, host, own, authorities) => void check("tls", sys.tlsOpen(fd, host, own, authorities)),
+  tlsHandshake: () => void check("tls", sys.tlsHandshake()),
+  tlsRead: (into) => check("tls read", sys.tlsRead(into)),
+  tlsWrite: (bytes) => check("tls write", sys.tlsWrite(bytes)),
+  tlsProblem: () => {
+    const [error, findings, alert] = sys.tlsProblem();
+    return { error, findings, alert };
+  },
+  tlsClose: () => void sys.tlsClose(),
   datagram: (address, bytes) => void check(`send to ${address}`, sys.datagram(address, bytes)),
   listenUnix: (path) => check(`listen on ${path}`, sys.listenUnix(path)),
   accept: (listener) => check("accept", sys.accept(listener)),
@@ -52,6 +62,7 @@ export const quickjs: Sys = {
   watch: (path) => check(`watch ${path}`, sys.watch(path)),
   awaitAny: (fds) => check("poll", sys.awaitAny(fds)),
   run: (argv, env, timeoutMs) => check("run", sys.run(argv, env, timeoutMs)),
+  spawn: (argv, env) => check("spawn", sys.spawn(argv, env)),
   execve: (path, argv, env) => {
     check(`execute ${path}`, sys.execve(path, argv, env));
     throw new Error("execve returned");

@@ -40,6 +40,13 @@ declare module "sys" {
   export function poll(fd: number, events: number, timeoutMs: number): number;
   export function connectUnix(path: string, timeoutMs: number): number;
   export function connectVsock(cid: number, port: number, timeoutMs: number): number;
+  export function connectTcp(host: string, port: number, timeoutMs: number): number;
+  export function tlsOpen(fd: number, host: string, own: Uint8Array, authorities: Uint8Array): number;
+  export function tlsHandshake(): number;
+  export function tlsRead(into: Uint8Array): number;
+  export function tlsWrite(bytes: Uint8Array): number;
+  export function tlsProblem(): [error: number, findings: number, alert: number];
+  export function tlsClose(): number;
   export function datagram(address: string, bytes: Uint8Array): number;
   export function listenUnix(path: string): number;
   export function accept(listener: number): number;
@@ -48,6 +55,7 @@ declare module "sys" {
   export function watch(path: string): number;
   export function awaitAny(fds: readonly number[]): number;
   export function run(argv: readonly Uint8Array[], env: readonly Uint8Array[], timeoutMs: number): number;
+  export function spawn(argv: readonly Uint8Array[], env: readonly Uint8Array[]): number;
   export function execve(path: string, argv: readonly Uint8Array[], env: readonly Uint8Array[]): number;
   export function kill(pid: number, signal: number): number;
   export function getpid(): number;

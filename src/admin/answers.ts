@@ -92,6 +92,7 @@ const launch = z.strictObject({
   memory_mib: count.optional(),
   cpus: count.optional(),
   append: z.string().optional(),
+  channel: z.enum(["virtio-serial", "tcp"]).optional(),
   firmware: z
     .strictObject({
       kind: z.enum(["fw-cfg", "smbios"]),
@@ -152,7 +153,7 @@ export const vm: Answer<VmBody> = z
     cid: count.optional(),
     problem: z.strictObject({ message: z.string(), hint: z.string().optional() }).optional(),
     launch: launch.optional(),
-    channels: z.array(z.strictObject({ kind: z.enum(["vsock", "virtio-serial"]), path: z.string() })),
+    channels: z.array(z.strictObject({ kind: z.enum(["vsock", "virtio-serial", "ssh"]), path: z.string() })),
     control_socket: z.string(),
     shell_socket: z.string().optional(),
     convergence,

@@ -26,6 +26,7 @@ import {
   tokenRequest,
   keyBackup,
   nodeCreation,
+  push,
   processReport,
   renaming,
   rollback,
@@ -68,6 +69,7 @@ import {
   detach,
   listGrants,
   listVms,
+  recordPush,
   observeVm,
   removeVm,
   showConsole,
@@ -121,6 +123,7 @@ const table: readonly Route<AdminParts>[] = [
   route("DELETE", "/vms/{name}/secrets/{secret}/pin", {}, unpin),
   route("POST", "/vms/{name}/token", { json: tokenRequest }, mintToken),
   route("POST", "/vms/{name}/image", { json: imageRequest }, buildImage),
+  route("POST", "/vms/{name}/push", { json: push }, recordPush),
   route("GET", "/vms/{name}/arguments", { query: wiringQuery }, vmArguments),
   route("GET", "/vms/{name}/channels", { query: wiringQuery }, vmChannels),
 

@@ -230,20 +230,21 @@ async function adoptedRunner(said: VmSaid, adopted: Adoption): Promise<Runner> {
 }
 
 async function launchOptions(said: LaunchSaid): Promise<LaunchOptions> {
-  const { memory_mib, cpus, disk, firmware, secrets_disk, share, enrol, ...rest } = said;
+  const { memory_mib, cpus, disk, channel, firmware, secrets_disk, share, enrol, ...rest } = said;
   const ways = [firmware, secrets_disk, share].filter((way) => way !== undefined);
   if (enrol && ways.length > 0) {
     throw new HatchwayError("invalid", "a guest that enrols gets its secrets live, in no other way");
   }
-  if (ways.length > 1) {
+  if (ways.length > 1 || (ways.length > 0 && channel === "tcp")) {
     throw new HatchwayError(
       "invalid",
-      "the secrets can be in the machine's firmware, on a disk or in a share, not in two",
+      "the secrets can be in the machine's firmware, on a disk, in a share or come by tcp, not in two of these ways",
     );
   }
   return {
     ...defined<Pick<LaunchOptions, "kernel" | "initrd" | "append">>(rest),
     ...(disk !== undefined && { disk: { path: disk, format: await diskFormat(disk) } }),
+    ...(channel === "tcp" && { channel }),
     ...(firmware && {
       firmware: {
         kind: firmware.kind,

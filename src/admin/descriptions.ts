@@ -106,6 +106,12 @@ export const descriptions: Readonly<Record<string, Description>> = {
     "too-large",
   ),
 
+  "POST /vms/{name}/push": says(
+    "Record that a revision, which the image gave, was brought into the guest by hand",
+    200,
+    vm,
+    "not-found",
+  ),
   "GET /vms/{name}/arguments": says(
     "What a VMM that you start is told of one way into the VM; no value is in it",
     200,

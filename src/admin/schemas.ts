@@ -9,6 +9,7 @@ import type {
   FirmwareBody,
   ImageRequest,
   TokenRequest,
+  PushRequest,
   LaunchBody,
   NodeRequestBody,
   ProcessRequest,
@@ -24,10 +25,10 @@ import {
   linkProblem,
   MAX_ID,
   pathProblem,
+  revisionProblem,
   secretNameProblem,
   userNameProblem,
   vmNameProblem,
-  revisionProblem,
 } from "#protocol/names";
 import { SEALED_FORMATS } from "#protocol/sealed";
 
@@ -178,6 +179,7 @@ const launch: z.ZodType<LaunchSaid> = z.strictObject({
   memory_mib: z.int("is not an integer").min(64, "is below 64").max(1_048_576, "is above 1048576").optional(),
   cpus: z.int("is not an integer").min(1, "is below 1").max(255, "is above 255").optional(),
   append: kernelWords.optional(),
+  channel: z.enum(["virtio-serial", "tcp"], "is neither virtio-serial nor tcp").optional(),
   firmware: firmware.optional(),
   secrets_disk: z.enum(["erofs", "squashfs", "iso", "sealed"], "is none of erofs, squashfs, iso, sealed").optional(),
   share: z
@@ -306,4 +308,8 @@ export const imageRequest: Form<Said<ImageRequest> & Pick<ImageRequest, "format"
     have: named(revisionProblem).optional(),
     wait: z.int("is not an integer").min(0, "is below 0").max(60, "is above 60").optional(),
   }),
+);
+
+export const push: Form<PushRequest> = form(
+  z.strictObject({ revision: named(revisionProblem), mount: z.enum(["tmpfs", "tmpfs,noswap", "ramfs"]) }),
 );

@@ -3,7 +3,7 @@ import { grantBody, grantRequest, vmBody, vmRequest } from "#admin/bodies";
 import { created, nothing, ok, type Answer, type Ask } from "#admin/route";
 import type { Said, VmSaid } from "#admin/schemas";
 import type { LogQuery, WaitQuery } from "#admin/queries";
-import type { AttachRequest, GrantBody, ProcessRequest } from "#api-vm";
+import type { AttachRequest, GrantBody, ProcessRequest, PushRequest } from "#api-vm";
 import type { Caller } from "#caller";
 import { HatchwayError } from "#error";
 import type { Machines, Wait } from "#machines";
@@ -67,6 +67,15 @@ export async function stopVm(
   { caller, name, query }: Ask<{ grace?: number | undefined }, unknown>,
 ): Promise<Answer> {
   return ok(await vmBody(await machines.stop(caller, name("name"), query.grace ?? GRACE)));
+}
+
+/** What `hatchway push` brought into the guest, once it is in force there. */
+export async function recordPush(
+  { vault, machines }: VmParts,
+  { caller, name, json }: Ask<unknown, PushRequest>,
+): Promise<Answer> {
+  await vault.pushed(caller, name("name"), json.revision, json.mount);
+  return ok(await vmBody(await machines.view(caller, name("name"))));
 }
 
 export async function observeVm(

@@ -1,4 +1,5 @@
 // What a VMM of one's own is told of a VM, and which ways there are into it. No value is opened for either.
+import { FW_CFG_WORD } from "#api-vm";
 import { ok, type Answer, type Ask } from "#admin/route";
 import type { WiringSaid } from "#admin/queries";
 import type { ArgumentsBody, ChannelsBody } from "#api-vm";
@@ -92,7 +93,9 @@ async function firmwareFiles(
   file: string | undefined,
   read: () => Promise<Manifest>,
 ): Promise<{ name: string; file: string }[]> {
-  if ((channel !== "fw-cfg" && channel !== "smbios") || file === undefined) return [];
+  if (file === undefined) return [];
+  if (channel === "tcp") return [{ name: `${FW_CFG_WORD}tls`, file }];
+  if (channel !== "fw-cfg" && channel !== "smbios") return [];
   if (channel === "smbios" && guest.reader === "systemd") {
     throw new HatchwayError("invalid", "a file for smbios brings the bundle as a whole, for the agent", {
       hint: "for systemd: --channel fw-cfg, or vm launch --firmware smbios --credentials",
@@ -121,7 +124,8 @@ export async function channelsOf(
   const qemu = await versionOf(view, wirer, query);
   const manifest = await manifestOf(vault, caller, view);
   const guest = guestOf(view, query);
-  const all = explain({ manifest, wirer, isLaunched, qemu, guest, systemd: query.systemd });
+  const { servesNetwork } = machines;
+  const all = explain({ manifest, wirer, isLaunched, servesNetwork, qemu, guest, systemd: query.systemd });
   return {
     vm: name,
     vmm: wirer.vmm,

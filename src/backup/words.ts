@@ -56,6 +56,7 @@ const launchMembers = {
   memoryMiB: count,
   cpus: count,
   append: z.string().optional(),
+  channel: z.literal("tcp").optional(),
   firmware: z.strictObject(firmwareMembers).optional(),
   secretsDisk: z.enum(["erofs", "squashfs", "iso", "sealed"]).optional(),
   share: z.strictObject({ by: z.enum(["9p", "virtiofs"]), form: z.enum(["sealed", "plain"]) }).optional(),

@@ -17,6 +17,7 @@ function situation(entries: Partial<ManifestEntry>[], change: Partial<Situation>
     manifest: { format: 1, vm: "v", revision: "e.1.1", mountRoot: "/run/hatchway/secrets", entries: all },
     wirer: WIRERS.qemu,
     isLaunched: false,
+    servesNetwork: true,
     qemu: { major: 7, minor: 2, patch: 22 },
     guest: { reader: "agent", memoryMiB: 256, allowReserved: false },
     systemd: undefined,
@@ -93,6 +94,13 @@ test("versions count: QEMU's for smbios, systemd's for both", ({ expect }) => {
   );
   expect(why("smbios", situation(small, { ...systemd, systemd: 251 }))).toContain("from version 252 on");
   expect(why("fw-cfg", situation(small, { ...systemd, systemd: 251 }))).toBe("fits");
+});
+
+test("tcp fits where the daemon serves a network, and the VMM brings the certificate", ({ expect }) => {
+  expect(why("tcp", situation(small))).toBe("fits");
+  expect(why("tcp", situation(small, { isLaunched: true }))).toBe("fits");
+  expect(why("tcp", situation(small, { servesNetwork: false }))).toBe("the daemon serves no guests over a network");
+  expect(why("tcp", situation(small, { wirer: WIRERS.firecracker }))).toContain("brings no file of a firmware");
 });
 
 test("what is lost is said of this bundle", ({ expect }) => {

@@ -15,6 +15,8 @@ export interface Situation {
   wirer: Wirer;
   /** Hatchway starts it, with its own QEMU. */
   isLaunched: boolean;
+  /** Whether the daemon serves guests that come over a network. */
+  servesNetwork: boolean;
   /** QEMU's, where it is known. */
   qemu: Version | undefined;
   guest: BootGuest;
@@ -50,10 +52,22 @@ export function explain(situation: Situation): Explained[] {
 
 function unfitOf({ name, built }: Way, situation: Situation): Unfit | undefined {
   if (!built) return { reason: "not in this version", instead: "use another" };
+  if ((name === "ssh" || name === "push") && situation.isLaunched) {
+    return { reason: "vm launch gives its guests no network", instead: "use virtio-serial" };
+  }
   if (!isWired(name)) return undefined;
-  const { wirer, isLaunched, qemu, guest, manifest } = situation;
+  const { wirer, isLaunched, servesNetwork, qemu, guest, manifest } = situation;
   if (isLaunched && name === "vsock") {
     return { reason: "vm launch gives its guests no such device", instead: "use virtio-serial" };
+  }
+  if (name === "tcp" && !servesNetwork) {
+    return { reason: "the daemon serves no guests over a network", instead: "set guest-listen in config.yaml" };
+  }
+  if (isLaunched && name === "smb") {
+    return {
+      reason: "vm launch keeps QEMU from starting programs, and it would start smbd",
+      instead: "use 9p or virtiofs",
+    };
   }
   return (
     wirer.refusal(name, qemu) ??
@@ -109,6 +123,8 @@ function measure({ name }: Way, { manifest, guest }: Situation): Measure[] {
 
 function lossesBy({ name }: Way, { manifest, guest }: Situation): readonly string[] {
   if (name === "fw-cfg" || name === "smbios") return lossesOf(manifest, guest);
+  if (name === "ssh") return [];
+  if (name === "push") return lossesOfDisk(manifest).filter((loss) => loss !== "owners");
   if (name === "sealed") return ["changes"];
   return name === "disk" ? lossesOfDisk(manifest) : [];
 }

@@ -4,10 +4,10 @@ import type { FirmwareOptions } from "#vm";
 import type { FirmwareItem } from "#vmm";
 import { valueBuffer } from "#value-buffer";
 
-/** A key that opens what is sealed (an age identity), and what a guest enrols with. */
-export type Word = "key" | "enrol";
+/** A key that opens what is sealed (an age identity), what a guest enrols with, and what it shows by TLS (PEM). */
+export type Word = "key" | "enrol" | "tls";
 
-/** `content` is a line of printable ASCII, and stays the caller's; whoever gets the item wipes that. */
+/** `content` is printable ASCII, on one line or in PEM, and stays the caller's; whoever gets the item wipes that. */
 export function firmwareWord(kind: FirmwareOptions["kind"], word: Word, content: Buffer): FirmwareItem {
   const line = content.at(-1) === 0x0a ? content.subarray(0, -1) : content;
   const start = kind === "smbios" ? `${SMBIOS_WORD}${word}=` : "";

@@ -5,7 +5,7 @@ import { MAX_STRING_BYTES, MAX_STRINGS } from "#channel/smbios";
 import { MAX_BUNDLE_SIZE, MAX_ENTRIES } from "#protocol/names";
 import type { WiredChannel } from "#wiring";
 
-export type WayName = WiredChannel | "sealed" | "af-vsock" | "tcp" | "ssh" | "share";
+export type WayName = WiredChannel | "sealed" | "ssh" | "push" | "af-vsock" | "share";
 
 export interface Way {
   name: WayName;
@@ -115,6 +115,17 @@ export const WAYS: readonly Way[] = [
     needs: "fuse and virtiofs, Linux 5.4; the agent, unless it is plain",
   },
   {
+    name: "smb",
+    built: true,
+    how: "the same by QEMU's own SMB server, in a network that leads nowhere else",
+    limits: BUNDLE,
+    guestReaders: "root, which has the key; every process where it is plain, which has to be allowed",
+    hostReaders: "the VM's runner where it is plain, and nobody where it is sealed",
+    fresh: "within 5 s by the agent",
+    lost: "nothing by the agent; modes and owners of plain files",
+    needs: "virtio_net and cifs; the agent, unless it is plain",
+  },
+  {
     name: "share",
     built: true,
     how: "the same folder over a network, by an SMB, NFS or SSHFS server of your own",
@@ -136,9 +147,40 @@ export const WAYS: readonly Way[] = [
     lost: "nothing",
     needs: "the agent, or age and tar, and the key",
   },
+  {
+    name: "ssh",
+    built: true,
+    how: "the guest's ssh client runs the one command that the host's sshd has for its key",
+    limits: BUNDLE,
+    guestReaders: "whoever has the key, which must be root's alone",
+    hostReaders: "the VM's runner, and whoever can be it by another key of his",
+    fresh: "at once",
+    lost: "nothing",
+    needs: "the agent, OpenSSH's client, a key, and a network to the host",
+  },
+  {
+    name: "push",
+    built: true,
+    how: "hatchway push unpacks the files into memory of a running guest, by ssh into it",
+    limits: BUNDLE,
+    guestReaders: "whom the files' modes let",
+    hostReaders: "nobody else",
+    fresh: "when it is pushed again",
+    lost: "variables, links, reactions",
+    needs: "sshd, sh, tar and mount, and a login as root; no agent",
+  },
   { ...NOT_BUILT, name: "af-vsock", how: "AF_VSOCK of the host's kernel, with the guest known by its CID" },
-  { ...NOT_BUILT, name: "tcp", how: "mutual TLS over a network" },
-  { ...NOT_BUILT, name: "ssh", how: "a forced command on the host, and push into a running guest" },
+  {
+    name: "tcp",
+    built: true,
+    how: "TLS 1.3 over a network, with a certificate for each VM that hatchway pki issues (guest-listen in config.yaml)",
+    limits: BUNDLE,
+    guestReaders: "root: only it can read the certificate's key",
+    hostReaders: "whoever has the authority's key, or a copy of the VM's",
+    fresh: "at once",
+    lost: "nothing",
+    needs: "the agent; a network that leads to the host; its certificate's file",
+  },
 ];
 
 /** Its row in docs/channels.md. */

@@ -34,6 +34,7 @@ export function vmFindings(vm: VmBody, daemon: StatusBody, isLocal: boolean): Fi
     ...sockets.map(([what, path]) => socket(what, path, runner.uid, isMoved(vm, what) ? undefined : unix)),
     grants(vm),
     ...contact(vm),
+    ...enrolment(vm),
     ...alarms(vm),
     ...refusals(vm),
   ];
@@ -142,6 +143,22 @@ function contact(vm: VmBody): Finding[] {
     asked,
     { what: "sync", state: "fail", detail: describeBehind(vm), mend: `hatchway vm status ${name} --wait` },
   ];
+}
+
+/** A token is of one start, and for as many boots as it was made for. */
+function enrolment({ name, state, launch, convergence }: VmBody): Finding[] {
+  const stands = convergence.enrolment;
+  const what = "enrolment";
+  if (!stands) return [];
+  if (stands.state === "enrolled") return [{ what, state: "ok", detail: "its guest has used its token" }];
+  if (stands.state === "waiting") {
+    const mend = "in the guest: hatchway-agent doctor, which says whether the firmware has a token";
+    return [{ what, state: "note", detail: "nobody has used its token", ...(state === "running" && { mend }) }];
+  }
+  const mend = launch
+    ? `hatchway vm stop ${name} && hatchway vm start ${name}`
+    : `hatchway vm enrol ${name} --out FILE, and start it with that`;
+  return [{ what, state: "fail", detail: "its guest has booted more often than its token is for", mend }];
 }
 
 function alarms({ name, launch, convergence }: VmBody): Finding[] {

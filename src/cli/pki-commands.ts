@@ -6,6 +6,7 @@ import { sessionPlaces, systemPlaces } from "#places";
 import { collect, examples, group, leaf, type Run } from "./command.ts";
 import { readPlace } from "./place-flags.ts";
 import { formatSpan, parseCount } from "./quantity.ts";
+import type { Bearer } from "#pki/issued";
 import type { Session } from "./session.ts";
 import { formatFields, formatTable } from "./table.ts";
 
@@ -18,6 +19,11 @@ interface FolderFlags {
 interface IssueFlags extends FolderFlags {
   days?: string;
   name?: string[];
+}
+
+interface GuestFlags extends IssueFlags {
+  host?: string;
+  id?: string;
 }
 
 interface RenewFlags extends FolderFlags {
@@ -90,9 +96,15 @@ function defineClient(command: Command): Command {
 }
 
 function defineGuest(command: Command): Command {
-  return folderFlags(daysFlag(command, "365")).description(
-    "Issues the certificate by which a VM's agent shows over a network which VM it is. It opens nothing of the admin API.",
-  );
+  return folderFlags(daysFlag(command, "365"))
+    .option("--host <host:port>", "where its agent finds the daemon, at the head of the file")
+    .option("--id <id>", "the vm's id, as vm show --json says it (asked of the daemon)")
+    .description(
+      "Issues the certificate by which a VM's agent shows over a network which VM it is. Its file has the key and the " +
+        "authority too: it is all that goes into the guest, as /etc/hatchway/tls.pem, root's and 0600. It is of that VM " +
+        "alone, not of a later one with its name, and opens nothing of the admin API.",
+    )
+    .addHelpText("after", examples("hatchway pki guest web-1 --host 192.0.2.7:5107"));
 }
 
 function defineRenew(command: Command): Command {
@@ -168,28 +180,29 @@ async function issueServer(session: Session, [given]: readonly string[], flags: 
       hint: `hatchway pki server NAME --name '${name}'`,
     });
   }
-  return issue(session, "server", name, flags, hosts);
+  return issue(session, { kind: "server", name, hosts }, flags);
 }
 
 function issueClient(session: Session, [name = ""]: readonly string[], flags: IssueFlags): Promise<undefined> {
-  return issue(session, "client", name, flags);
+  return issue(session, { kind: "client", name }, flags);
 }
 
-function issueGuest(session: Session, [vm = ""]: readonly string[], flags: IssueFlags): Promise<undefined> {
-  return issue(session, "guest", vm, flags);
+async function issueGuest(session: Session, [vm = ""]: readonly string[], flags: GuestFlags): Promise<undefined> {
+  const { bearerProblem, hostAndPortProblem } = await import("#pki/issued");
+  const { host } = flags;
+  const problem = bearerProblem("guest", vm);
+  if (problem !== undefined) throw new HatchwayError("invalid", `"${vm.slice(0, 80)}" ${problem}`);
+  const hostProblem = host === undefined ? undefined : hostAndPortProblem(host);
+  if (hostProblem !== undefined) throw new HatchwayError("invalid", `--host "${host?.slice(0, 80)}" ${hostProblem}`);
+  const vmId = flags.id ?? (await session.client.vm(vm)).id;
+  return issue(session, { kind: "guest", name: vm, vmId, ...(host !== undefined && { host }) }, flags);
 }
 
-async function issue(
-  session: Session,
-  kind: Kind,
-  name: string,
-  flags: IssueFlags,
-  hosts?: readonly string[],
-): Promise<undefined> {
+async function issue(session: Session, bearer: Bearer, flags: IssueFlags): Promise<undefined> {
   const { Authority, pemFile } = await import("#pki/authority");
   await using authority = await Authority.open(folderOf(flags));
-  const issued = await authority.issue(kind, name, daysOf(flags), hosts);
-  const { serial, notAfter } = issued;
+  const issued = await authority.issue(bearer, daysOf(flags));
+  const { kind, name, serial, notAfter } = issued;
   const made = {
     kind,
     name,
@@ -201,7 +214,7 @@ async function issue(
   session.report(made, () =>
     formatFields([
       [kind, name],
-      ["file", `${made.file} (certificate and key)`],
+      ["file", `${made.file} (${kind === "guest" ? "certificate, key and authority" : "certificate and key"})`],
       ["authority", made.authority],
       ["serial", serial],
       ["ends", made.not_after],

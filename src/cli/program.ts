@@ -16,6 +16,7 @@ import { addSecretCommands } from "./secret-commands.ts";
 import { addKeyCommands } from "./key-commands.ts";
 import { addPkiCommands } from "./pki-commands.ts";
 import type { LoadOffline } from "./offline.ts";
+import { addSshCommands } from "./ssh-commands.ts";
 import { addStoreCommands } from "./store-commands.ts";
 import { makeStyle } from "./style.ts";
 import { addUnitsCommand } from "./units-commands.ts";
@@ -46,6 +47,8 @@ export function makeProgram(run: Run, serve: Serve, offline: LoadOffline): Comma
   addImageCommands(run, program);
   addLibvirtCommands(run, program);
   addShareCommand(run, program);
+  program.commandsGroup("By ssh:");
+  addSshCommands(run, program);
   program.commandsGroup("Access:");
   addAccessCommands(run, program);
   addPkiCommands(run, program);

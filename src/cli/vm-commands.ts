@@ -16,7 +16,8 @@ export function addVmCommands(run: Run, program: Command): void {
   const vm = group(
     program,
     "vm",
-    "launch, create, adopt, exec, start, stop, remove, attach, detach, unpin, list, show, status, logs, shell, explain, enrol, args",
+    "launch, create, adopt, exec, start, stop, remove, attach, detach, unpin, list, show, status, logs, shell, explain, " +
+      "enrol, args, ssh-key",
     "VMs: those that Hatchway starts, the secrets attached to each, and how far each of them is.",
   );
   if (!run.words.includes("vm")) return;
@@ -50,6 +51,14 @@ export function addVmCommands(run: Run, program: Command): void {
     enrolVm,
   );
   leaf(run, vm, "args <name>", "print what a VMM that you start yourself is to be told", defineArgs, vmArgs);
+  leaf(
+    run,
+    vm,
+    "ssh-key <name> <public-key>",
+    "print the line by which sshd lets a VM's key have its secrets",
+    defineSshKey,
+    lazySshKey,
+  );
   vm.commandsGroup("Looking:");
   leaf(run, vm, "list", "list VMs", (command) => command.alias("ls"), listVms);
   leaf(run, vm, "show <name>", "show all about a VM", (command) => command, showVm);
@@ -81,7 +90,10 @@ function defineExplain(command: Command): Command {
 function defineArgs(command: Command): Command {
   return wiringFlags(command)
     .option("--channel <way>", `${WIRED.join(", ")} (the first of them that the VMM has)`)
-    .option("--file <path>", "what fw-cfg, smbios or disk bring; for fw-cfg and systemd a folder, the tar unpacked")
+    .option(
+      "--file <path>",
+      "what fw-cfg, smbios, disk or tcp bring; for fw-cfg and systemd a folder, the tar unpacked",
+    )
     .option("--form <name>", "of VMMs with more than one language: arguments, api, config, …")
     .description(
       "Print what a VMM that you start yourself is to be told, ready to paste, of a VM made with --external. " +
@@ -97,9 +109,23 @@ function defineArgs(command: Command): Command {
     );
 }
 
+const lazySshKey: Action<object> = async (session, operands) =>
+  (await import("./ssh-key.ts")).printSshKey(session, operands);
+
+function defineSshKey(command: Command): Command {
+  return command
+    .description(
+      "Print a line for the authorized_keys of the VM's runner: whoever has that key gets this VM's secrets from " +
+        "sshd, live, and can do nothing else: no shell, no forwarding. The key pair is made in the guest.",
+    )
+    .addHelpText("after", examples("hatchway vm ssh-key web-1 web-1.pub >>~web-1/.ssh/authorized_keys"));
+}
+
 function defineExec(command: Command): Command {
   return wiringFlags(command)
     .option("--channel <way>", `${WIRED.join(", ")} (the first of them that the VMM has)`)
+    .option("--enrol [way]", "its guest enrols, with a token in its firmware: fw-cfg (if nothing is said) or smbios")
+    .option("--reboots <number>", "for how many boots within this start the token is good, besides the first (0)")
     .description(
       "Run a QEMU of your own, of a VM made with --external, with the arguments of vm args behind its own. What fw-cfg, " +
         "smbios and disk bring is in memory that it inherits, in no file. It runs as the VM's runner, and is watched as " +
@@ -109,6 +135,7 @@ function defineExec(command: Command): Command {
       "after",
       examples(
         "hatchway vm exec web-1 -- qemu-system-x86_64 -m 512 -drive file=web-1.qcow2",
+        "hatchway vm exec web-1 --enrol --reboots 3 -- qemu-system-x86_64 -m 512 …",
         "hatchway -c embed:///srv/vms vm exec web-1 --channel fw-cfg -- qemu-system-x86_64 -m 512 …",
       ),
     );
@@ -143,6 +170,10 @@ function machineFlags(command: Command): Command {
     .option("--memory <MiB>", "its memory")
     .option("--cpus <number>", "its processors")
     .option("--append <words>", "more for the kernel's command line")
+    .option(
+      "--channel <way>",
+      "how its secrets come: virtio-serial (the default), or tcp, which gives it a network too",
+    )
     .optionsGroup("Enrolment (its firmware has a token at each start, which the first to use it burns):")
     .option("--enrol [way]", "give out secrets only to who has that token: by fw-cfg (if nothing is said) or smbios")
     .option("--reboots <number>", "for how many boots within one start a token is good, besides the first (0)")

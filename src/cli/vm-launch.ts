@@ -1,10 +1,11 @@
 // vm create, launch, start, stop, remove.
 import { resolve } from "node:path";
-import type { EnrolBody, FirmwareBody, LaunchBody, ShareBody, VmBody, VmRequestBody } from "#api-vm";
+import type { EnrolBody, FirmwareBody, LaunchBody, LaunchChannel, ShareBody, VmBody, VmRequestBody } from "#api-vm";
 import type { Wait } from "#client/client";
 import { HatchwayError } from "#error";
 import { vmNameProblem } from "#protocol/names";
 import { warnOfAlarms } from "./convergence.ts";
+import { readEnrol, type EnrolFlags } from "./enrol-flags.ts";
 import { readGrants, type GrantFlags } from "./grant-flags.ts";
 import { withProgress } from "./progress.ts";
 import { parseCount, parseDuration, parseMemory, plural } from "./quantity.ts";
@@ -17,7 +18,7 @@ export interface WaitFlags {
   timeout?: string;
 }
 
-export interface LaunchFlags extends GrantFlags, WaitFlags {
+export interface LaunchFlags extends GrantFlags, WaitFlags, EnrolFlags {
   external?: true;
   runner?: string;
   kernel?: string;
@@ -26,14 +27,13 @@ export interface LaunchFlags extends GrantFlags, WaitFlags {
   memory?: string;
   cpus?: string;
   append?: string;
+  channel?: string;
   firmware?: string;
   credentials?: true;
   allowReserved?: true;
   secretsDisk?: string;
   share?: string;
   plain?: true;
-  enrol?: string | true;
-  reboots?: string;
 }
 
 export async function createVm(session: Session, operands: readonly string[], flags: LaunchFlags): Promise<undefined> {
@@ -91,7 +91,9 @@ async function readRequest(
   if (problem !== undefined) throw new HatchwayError("invalid", `"${name}" ${problem}`);
   const launch = readLaunch(flags);
   if (flags.external === true && Object.keys(launch).length > 0) {
-    throw new HatchwayError("invalid", "--external and the flags of a machine contradict each other");
+    throw new HatchwayError("invalid", "--external and the flags of a machine contradict each other", {
+      ...(launch.enrol && { hint: `make its token once it is there: hatchway vm enrol ${name} --out FILE` }),
+    });
   }
   const secrets = await readGrants(session.client, flags);
   const request: VmRequestBody = flags.external === true ? { name } : { name, launch };
@@ -111,14 +113,20 @@ function readLaunch(flags: LaunchFlags): LaunchBody {
   if (flags.memory !== undefined) launch.memory_mib = parseMemory("--memory", flags.memory);
   if (flags.cpus !== undefined) launch.cpus = parseCount("--cpus", flags.cpus, 1);
   if (flags.append !== undefined) launch.append = flags.append;
+  if (flags.channel !== undefined) launch.channel = readChannel(flags.channel);
   const firmware = readFirmware(flags);
   if (firmware) launch.firmware = firmware;
   if (flags.secretsDisk !== undefined) launch.secrets_disk = readSecretsDisk(flags);
   const share = readShare(flags);
   if (share) launch.share = share;
-  const enrol = readEnrol(flags);
+  const enrol = readEnrolment(flags);
   if (enrol) launch.enrol = enrol;
   return launch;
+}
+
+function readChannel(channel: string): LaunchChannel {
+  if (channel === "virtio-serial" || channel === "tcp") return channel;
+  throw new HatchwayError("invalid", `--channel "${channel}" is neither virtio-serial nor tcp`);
 }
 
 function readFirmware({ firmware, credentials, allowReserved }: LaunchFlags): FirmwareBody | undefined {
@@ -156,27 +164,30 @@ function readShare({ share, plain, firmware, secretsDisk }: LaunchFlags): ShareB
   const other = firmware === undefined ? secretsDisk && "--secrets-disk" : "--firmware";
   if (other !== undefined)
     throw new HatchwayError("invalid", `--share and ${other} are two ways of which a VM has one`);
+  if (share === "smb") {
+    throw new HatchwayError(
+      "invalid",
+      "vm launch keeps QEMU from starting programs, and for --share smb it would start smbd",
+      {
+        hint: "use 9p or virtiofs, or a QEMU of your own: hatchway vm args NAME --channel smb",
+      },
+    );
+  }
   if (share !== "9p" && share !== "virtiofs") {
     throw new HatchwayError("invalid", `--share "${share}" is neither 9p nor virtiofs`);
   }
   return { by: share, ...(plain === true && { form: "plain" as const }) };
 }
 
-function readEnrol({ enrol, reboots, firmware, secretsDisk, share }: LaunchFlags): EnrolBody | undefined {
-  if (enrol === undefined) {
-    if (reboots === undefined) return undefined;
-    throw new HatchwayError("invalid", "--reboots is of --enrol, which is not given");
-  }
-  if (firmware !== undefined || secretsDisk !== undefined || share !== undefined) {
-    throw new HatchwayError(
-      "invalid",
-      "--enrol is for secrets that come live, not with --firmware, --secrets-disk or --share",
-    );
-  }
-  const by = enrol === true ? "fw-cfg" : enrol;
-  if (by !== "fw-cfg" && by !== "smbios")
-    throw new HatchwayError("invalid", `--enrol "${by}" is neither fw-cfg nor smbios`);
-  return { by, reboots: reboots === undefined ? 0 : parseCount("--reboots", reboots, 0) };
+/** A guest that enrols gets its secrets live. */
+function readEnrolment(flags: LaunchFlags): EnrolBody | undefined {
+  const { firmware, secretsDisk, share } = flags;
+  const enrol = readEnrol(flags);
+  if (!enrol || (firmware === undefined && secretsDisk === undefined && share === undefined)) return enrol;
+  throw new HatchwayError(
+    "invalid",
+    "--enrol is for secrets that come live, not with --firmware, --secrets-disk or --share",
+  );
 }
 
 function readWait(flags: WaitFlags): Wait | undefined {

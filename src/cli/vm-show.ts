@@ -39,7 +39,6 @@ export async function showVm(session: Session, operands: readonly string[]): Pro
       ["adopted by", describeAdoption(vm)],
       ["cid", vm.cid?.toString()],
       ["generation", String(vm.convergence.generation)],
-      ["enrolment", describeEnrolment(vm)],
       ...vm.channels.map(({ kind, path }): [string, string] => [kind, path]),
       ["control socket", vm.control_socket],
       ["shell socket", vm.shell_socket],
@@ -113,6 +112,7 @@ function convergenceFields(vm: VmBody): Fields {
     ["applied", said.applied === undefined ? "nothing yet" : `revision ${said.applied}${age}`],
     ["sync", syncOf(vm)],
     ["last contact", formatAge(said.last_contact)],
+    ["enrolment", describeEnrolment(vm)],
     ["mount", said.mount === undefined ? undefined : stripControl(said.mount)],
     ["agent", said.agent === undefined ? undefined : stripControl(said.agent)],
     ["refused", said.refused.length === 0 ? undefined : stripControl(describeRefused(said.refused))],
@@ -153,6 +153,7 @@ function describeMachine({ launch }: VmBody): string | undefined {
     launch.initrd === undefined ? undefined : `initrd ${launch.initrd}`,
     launch.disk === undefined ? undefined : `disk ${launch.disk}`,
     launch.append === undefined ? undefined : `append "${launch.append}"`,
+    launch.channel === "tcp" ? "secrets by TLS over QEMU's user network" : undefined,
     launch.secrets_disk && `secrets on a disk, ${launch.secrets_disk}`,
     launch.share && `secrets in a ${launch.share.form ?? "sealed"} share by ${launch.share.by}`,
     launch.enrol && `enrols by ${launch.enrol.by}`,
@@ -167,7 +168,7 @@ function describeEnrolment({ convergence: { enrolment } }: VmBody): string | und
   const states = {
     waiting: "waiting for its guest",
     enrolled: "enrolled",
-    spent: "spent: the token was for fewer boots",
+    spent: "spent: the token was for fewer boots than there were",
   };
   return `${states[enrolment.state]}, ${plural(enrolment.reboots, "reboot")} left`;
 }

@@ -20,6 +20,7 @@ import type {
   WayQuery,
   WhoamiBody,
 } from "#api";
+import type { PushRequest } from "#api-vm";
 import type {
   ArgumentsBody,
   AttachRequest,
@@ -125,6 +126,8 @@ export interface Client {
 
   /** A token for the firmware of a VM that something else starts, in pieces that are wiped after each call of `take`. */
   mintToken(vm: string, request: TokenRequest, take: (piece: Buffer) => void): Promise<void>;
+  /** Records that `revision`, which `buildImage` gave, is in force in the guest. */
+  recordPush(vm: string, request: PushRequest): Promise<VmBody>;
   /**
    * What a VM has, as an image, in pieces that are wiped after each call of `take`; its revision, undefined where that is
    * what `request` has and `take` was not called.

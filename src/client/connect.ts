@@ -18,6 +18,7 @@ import type {
   WayQuery,
   WhoamiBody,
 } from "#api";
+import type { PushRequest } from "#api-vm";
 import type {
   ArgumentsBody,
   AttachRequest,
@@ -289,6 +290,10 @@ class HttpClient implements Client {
       take,
     );
     return status === 204 ? undefined : { revision: String(headers[REVISION_HEADER] ?? "") };
+  }
+
+  async recordPush(vm: string, request: PushRequest): Promise<VmBody> {
+    return this.#json({ method: "POST", path: `${vmPath(vm)}/push`, ...jsonBody(request) });
   }
 
   auditTail(request: LogRequest): AsyncIterable<Buffer> {

@@ -1,6 +1,7 @@
 // The settings that say who gets in, by which address, and what he may do there.
 import type { TokenFile } from "#admin/tokens";
-import { addressProblem, parseAddress, type ListenAddress } from "#daemon/listen";
+import { join } from "node:path";
+import { addressProblem, parseAddress, type GuestAddress, type ListenAddress } from "#daemon/listen";
 import type { Setting } from "#daemon/settings";
 import { vmNameProblem } from "#protocol/names";
 import { ROLES, type Holder, type RoleGrant } from "#role";
@@ -66,6 +67,28 @@ export function readListen(setting: Setting, hasTokens: boolean): ListenAddress 
   const problem = addressProblem(listen, hasTokens);
   if (problem !== undefined) throw setting.wrong(problem);
   return listen;
+}
+
+/** An address alone, with what `hatchway pki` has made in `pki`, or with the files of TLS. */
+export function readGuestListen(setting: Setting, pki: string): GuestAddress {
+  const said = setting.isText
+    ? { address: setting }
+    : setting.fields("address", "certificate", "key", "clients", "revoked");
+  const { address, certificate, key, clients, revoked } = said;
+  const at = parseAddress(address?.text() ?? "");
+  if (!at) throw (address ?? setting).wrong('is not an address and a port, such as "0.0.0.0:5107"');
+  // A list goes with its authority: another authority has another one, or none.
+  const ownList = clients ? undefined : join(pki, "crl.pem");
+  const list = revoked?.text(pathProblem) ?? ownList;
+  return {
+    ...at,
+    tls: {
+      certificate: certificate?.text(pathProblem) ?? join(pki, "server", "guests.pem"),
+      ...(key && { key: key.text(pathProblem) }),
+      clients: clients?.text(pathProblem) ?? join(pki, "ca.crt"),
+      ...(list !== undefined && { revoked: list }),
+    },
+  };
 }
 
 export function pathProblem(text: string): string | undefined {

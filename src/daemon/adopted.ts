@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { GuestIdentity } from "#channel";
+import type { LocalIdentity } from "#channel";
 import { HatchwayError, toHatchwayError } from "#error";
 import type { MachineState } from "#machines";
 import type { Adoption, Vm } from "#vm";
@@ -103,7 +103,7 @@ export class Adopted {
    * Throws "forbidden" unless a stream comes from the process that has the VM. False for a VM that is not looked for, and
    * a channel whose streams another process brings than the VM's, as the device of a vsock beside QEMU.
    */
-  async brings({ id, name }: Vm, { channel, pid }: GuestIdentity): Promise<boolean> {
+  async brings({ id, name }: Vm, { channel, pid }: LocalIdentity): Promise<boolean> {
     const followed = this.#followed.get(id);
     if (!followed) return false;
     const own = followed.adoption.by === "uds" ? "vsock" : "virtio-serial";

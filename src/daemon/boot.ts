@@ -3,6 +3,7 @@ import { fwCfg } from "#channel/fw-cfg";
 import { firmwareWord } from "#channel/firmware-word";
 import { smbios } from "#channel/smbios";
 import type { Caller } from "#caller";
+import type { GuestIdentities } from "#daemon/guest-identities";
 import type { Vault } from "#vault";
 import type { EnrolOptions, SecretsDisk, Vm } from "#vm";
 import type { BootSecrets, FirmwareItem } from "#vmm";
@@ -17,16 +18,22 @@ const CHANNELS: Record<BootChannel["kind"], BootChannel> = { "fw-cfg": fwCfg, sm
 
 /**
  * What the VM is to have from its boot on, opened at this moment; nothing for one that has its secrets another way, of one
- * that enrols a new token. `log` is
+ * that enrols a new token, of one that comes by TLS what it shows, by `identities`. `log` is
  * told what is lost. Throws as a boot channel does, and as an image.
  */
 export async function composeBoot(
   vault: Vault,
   self: Caller,
-  { id, name, launch }: Vm,
+  vm: Vm,
+  identities: Pick<GuestIdentities, "issue">,
   log: (line: string) => void,
 ): Promise<BootSecrets> {
-  if (launch?.enrol) return { firmware: [await tokenOf(vault, self, name, launch.enrol)] };
+  const { id, name, launch } = vm;
+  const token = launch?.enrol ? [await tokenOf(vault, self, name, launch.enrol)] : [];
+  if (launch?.channel === "tcp") {
+    return { firmware: [await shownByTls(identities, vm), ...token], network: true };
+  }
+  if (launch?.enrol) return { firmware: token };
   if (launch?.secretsDisk) {
     const disk = await diskOf(await vault.resolve(self, id), launch.secretsDisk);
     log(`vm "${name}" has its secrets on a disk, which does not bring: changes`);
@@ -56,6 +63,15 @@ async function diskOf(bundle: Bundle, format: SecretsDisk): Promise<BootSecrets>
   try {
     const image = await sealImage(encodeBundle(bundle, "tar"), "tar", (plaintext) => ageSeal(recipient, plaintext));
     return { secretsDisk: image, firmware: [firmwareWord("fw-cfg", "key", identity)] };
+  } finally {
+    identity.fill(0);
+  }
+}
+
+async function shownByTls(identities: Pick<GuestIdentities, "issue">, vm: Vm): Promise<FirmwareItem> {
+  const identity = await identities.issue(vm);
+  try {
+    return firmwareWord("fw-cfg", "tls", identity);
   } finally {
     identity.fill(0);
   }

@@ -34,7 +34,7 @@ test.for([
   ["attach:", 'line 1: attach is "defaults" or "all"'],
   [
     "# one\n\natach: all",
-    'line 3: unknown key "atach"; known: store, secrets-folder, attach, audit, hostgroups, listen, tokens, roles',
+    'line 3: unknown key "atach"; known: store, secrets-folder, attach, audit, hostgroups, listen, guest-listen, tokens, roles',
   ],
   ["attach: all\nattach: defaults", "line 2: duplicate key"],
   ["- attach", "line 1: not a mapping of keys to values"],
@@ -52,6 +52,13 @@ test.for([
   ["roles: [{role: admin, token: ci}]", 'line 1: roles.1.token "ci" is not among the tokens'],
   ["roles: [{role: admin, uid: 1, vms: 'a b'}]", 'line 1: roles.1.vms "a b" is not a pattern'],
   ["roles: [{role: admin, user: ada}]", 'line 1: unknown key "user"'],
+  ["guest-listen: 127.0.0.1:5107", "line 1: guest-listen is not a list"],
+  ["guest-listen: [5107]", "line 1: guest-listen.1 is not a mapping"],
+  ["guest-listen: ['example.org:5107']", "line 1: guest-listen.1 is not an address and a port"],
+  [
+    "guest-listen: [{address: '0.0.0.0:1', clients: ca.crt}]",
+    'line 1: guest-listen.1.clients "ca.crt" is not an absolute path',
+  ],
   ["hostgroups: [vm]", "line 1: hostgroups is not a mapping"],
   ["__proto__: all", 'line 1: unknown key "__proto__"'],
 ] as const)("%j is refused with its line", ([text, problem], { expect }) => {
@@ -103,4 +110,21 @@ test("a role names who has it, and is over everything where it says no pattern",
   ]);
   expect(parseConfig("c.yaml", "").roles).toBeUndefined();
   expect(parseConfig("c.yaml", "roles: []").roles).toEqual([]);
+});
+
+test("guests are listened for with what pki has beside the file, or with other files and no list of ours", ({
+  expect,
+}) => {
+  const text = 'guest-listen: ["0.0.0.0:5107", {address: "[::]:1", certificate: /c.pem, clients: /ca.crt}]';
+  const [own, other] = parseConfig("/etc/hatchway/config.yaml", text).guestListen;
+  expect(own).toEqual({
+    host: "0.0.0.0",
+    port: 5107,
+    tls: {
+      certificate: "/etc/hatchway/pki/server/guests.pem",
+      clients: "/etc/hatchway/pki/ca.crt",
+      revoked: "/etc/hatchway/pki/crl.pem",
+    },
+  });
+  expect(other).toEqual({ host: "::", port: 1, tls: { certificate: "/c.pem", clients: "/ca.crt" } });
 });

@@ -2,8 +2,8 @@ import { constants } from "node:fs";
 import { open, stat, type FileHandle } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { TokenFile } from "#admin/tokens";
-import { pathProblem, readListen, readRole, readToken } from "#daemon/access-config";
-import type { ListenAddress } from "#daemon/listen";
+import { pathProblem, readGuestListen, readListen, readRole, readToken } from "#daemon/access-config";
+import type { GuestAddress, ListenAddress } from "#daemon/listen";
 import { Setting } from "#daemon/settings";
 import { HatchwayError } from "#error";
 import { isErrno, ownUid } from "#host/files";
@@ -26,6 +26,8 @@ export interface Config {
   /** Where the admin API is served besides its socket. */
   listen: ListenAddress[];
   tokens: TokenFile[];
+  /** Where guests are served that come over a network. */
+  guestListen: GuestAddress[];
   /** Who may do what; undefined: whoever gets in may do all. */
   roles?: RoleGrant[];
 }
@@ -47,7 +49,8 @@ export async function readConfig(path: string): Promise<Config> {
   try {
     const config = parseConfig(path, await file.readFile("utf8"));
     // Who can write these decides who gets in.
-    if (config.roles || config.listen.length > 0 || config.tokens.length > 0) {
+    const { roles, listen, tokens, guestListen } = config;
+    if (roles || listen.length > 0 || tokens.length > 0 || guestListen.length > 0) {
       refuseOthers(path, await file.stat());
       refuseOthers(dirname(path), await stat(dirname(path)));
     }
@@ -73,9 +76,20 @@ function refuseOthers(path: string, { uid, mode }: { uid: number; mode: number }
   });
 }
 
+const KEYS = [
+  "store",
+  "secrets-folder",
+  "attach",
+  "audit",
+  "hostgroups",
+  "listen",
+  "guest-listen",
+  "tokens",
+  "roles",
+] as const;
+
 export function parseConfig(path: string, text: string): Config {
-  const known = ["store", "secrets-folder", "attach", "audit", "hostgroups", "listen", "tokens", "roles"] as const;
-  const said = Setting.parse(path, text)?.fields(...known) ?? {};
+  const said = Setting.parse(path, text)?.fields(...KEYS) ?? {};
   const { store, "secrets-folder": folder, attach, audit, hostgroups, listen, tokens, roles } = said;
   const tokenFiles = tokens?.entries().map(([id, setting]) => readToken(id, setting)) ?? [];
   return {
@@ -87,6 +101,8 @@ export function parseConfig(path: string, text: string): Config {
     ],
     listen: listen?.list().map((setting) => readListen(setting, tokenFiles.length > 0)) ?? [],
     tokens: tokenFiles,
+    guestListen:
+      said["guest-listen"]?.list().map((setting) => readGuestListen(setting, join(dirname(path), "pki"))) ?? [],
     ...(roles && { roles: roles.list().map((setting) => readRole(setting, tokenFiles)) }),
   };
 }

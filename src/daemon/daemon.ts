@@ -8,6 +8,7 @@ import type { Caller } from "#caller";
 import { closeAdmin, listenAdmin, refuseSecond } from "#daemon/admin-socket";
 import { readConfig, secretsFolder, type Config } from "#daemon/config";
 import { NumberedGroups } from "#daemon/host-groups";
+import { GuestIdentities } from "#daemon/guest-identities";
 import type { ListenAddress } from "#daemon/listen";
 import { Network } from "#daemon/network";
 import { waySources } from "#daemon/places";
@@ -129,6 +130,7 @@ export class Daemon {
     const guests = new GuestServer({ vault, delivery, report: (error) => log.report(error) });
     this.#closers.push(() => guests.close());
 
+    const identities = new GuestIdentities(places.config);
     await openRuntime(mode, places.runtime);
     const machines = new HostMachines({
       vault,
@@ -137,6 +139,7 @@ export class Daemon {
       runtime: places.runtime,
       self,
       accept: (stream, identity) => guests.accept(stream, identity),
+      identities,
       disconnect: (vmId) => guests.disconnect(vmId),
       log,
     });
@@ -164,12 +167,19 @@ export class Daemon {
       vault,
       addresses: [...config.listen, ...listen],
       tokens: [...config.tokens, ...tokens],
+      guestAddresses: config.guestListen,
+      admit: (vmId, stream) => machines.admit(vmId, stream),
       report: (line) => log.write(line),
     });
     this.#network = network;
+    identities.served(network.guests);
     for (const { server, address } of network.listeners) {
       this.#closers.push(() => closeAdmin(server));
       log.write(`hatchway serves on ${address}`);
+    }
+    for (const listener of network.guests) {
+      this.#closers.push(() => listener.close());
+      log.write(`guests are served on ${listener.address}`);
     }
     this.#closers.push(() => network[Symbol.dispose]());
     const lid = sealing.isSealed ? "; its keys are sealed, open them with: hatchway key unseal" : "";

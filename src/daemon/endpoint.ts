@@ -5,6 +5,7 @@ import { runnerApp, runnerCaller } from "#admin/runner";
 import { serveApi } from "#admin/serve";
 import type { Accept, ChannelKind, Listener, LiveChannel } from "#channel";
 import { bindForRunner, closeFolder, closeServer, openFolder } from "#channel/folder";
+import { ssh } from "#channel/ssh";
 import { virtioSerial } from "#channel/virtio-serial";
 import type { Machines } from "#machines";
 import type { Vault } from "#vault";
@@ -26,6 +27,7 @@ export interface EndpointParts {
  *   control.sock   the runner's: status, arguments, bundle
  *   vsock_5107     hybrid vsock, whose path is `vsock`
  *   serial.sock    virtio-serial
+ *   ssh.sock       what `hatchway fetch` joins a guest to that comes by ssh
  *   console.sock   the serial console, logged in console.log
  *   qmp.sock, shell.sock   QEMU's own
  */
@@ -50,7 +52,7 @@ export class Endpoint {
     const closers: (() => Promise<void>)[] = [];
     try {
       const listeners: Listener[] = [];
-      for (const channel of [parts.vsock, virtioSerial]) {
+      for (const channel of [parts.vsock, virtioSerial, ssh]) {
         const listener = await channel.listen({ id, runner, directory }, parts.accept);
         closers.push(() => listener.close());
         listeners.push(listener);

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { GuestIdentity } from "#channel";
+import type { ChannelKind, LocalIdentity } from "#channel";
 import { HatchwayError } from "#error";
 import { Mutex } from "#mutex";
 import type { Vm } from "#vm";
@@ -23,7 +23,7 @@ export class ForeignBoots {
   }
 
   /** Looks at who brought a stream. Throws "unavailable" if that process is gone. */
-  async look(vm: Vm, { channel, pid }: GuestIdentity): Promise<void> {
+  async look(vm: Vm, { channel, pid }: LocalIdentity): Promise<void> {
     const id = recordId(vm, channel);
     await this.#looking.run(id, async () => {
       const now = identify(pid);
@@ -40,8 +40,9 @@ export class ForeignBoots {
   }
 }
 
-const CHANNELS: readonly GuestIdentity["channel"][] = ["vsock", "virtio-serial"];
+/** Those whose streams the VMM brings. */
+const CHANNELS: readonly ChannelKind[] = ["vsock", "virtio-serial"];
 
-function recordId({ id }: Vm, channel: GuestIdentity["channel"]): string {
+function recordId({ id }: Vm, channel: ChannelKind): string {
   return `${id}-${channel}`;
 }

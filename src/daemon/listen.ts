@@ -1,11 +1,18 @@
-// The addresses that the admin API is served on besides its unix socket.
-import { isIP } from "node:net";
+// The addresses that the admin API is served on besides its unix socket, and those where guests come over a network.
+import { isIP, type Server } from "node:net";
+import { HatchwayError } from "#error";
+import { errnoText } from "#host/files";
 
 export interface ListenAddress {
   /** An IPv4 or IPv6 address. */
   host: string;
   port: number;
   tls?: TlsFiles;
+}
+
+/** Where guests come over a network. */
+export interface GuestAddress extends ListenAddress {
+  tls: TlsFiles & { clients: string };
 }
 
 /** PEM files; all paths are absolute. */
@@ -43,4 +50,15 @@ function isLoopback(host: string): boolean {
 
 export function showAddress(host: string, port: number): string {
   return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** Resolves once it listens; throws HatchwayError "unavailable". */
+export function listenOn(server: Server, { host, port }: ListenAddress): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", (cause) => {
+      const shown = showAddress(host, port);
+      reject(new HatchwayError("unavailable", `cannot listen on "${shown}": ${errnoText(cause)}`, { cause }));
+    });
+    server.listen(port, host, resolve);
+  });
 }

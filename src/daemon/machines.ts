@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
-import type { Accept, GuestIdentity } from "#channel";
+import type { GuestIdentity, LocalIdentity } from "#channel";
 import type { Caller } from "#caller";
 import { removeFolder } from "#channel/folder";
 import { adoptedVsock } from "#channel/adopted-vsock";
@@ -17,6 +17,7 @@ import { Adopted } from "#daemon/adopted";
 import type { Witness } from "#daemon/boots";
 import { Endpoint } from "#daemon/endpoint";
 import { composeBoot } from "#daemon/boot";
+import type { GuestIdentities } from "#daemon/guest-identities";
 import { ForeignBoots } from "#daemon/foreign-boots";
 import { Processes } from "#daemon/processes";
 import { Shares } from "#daemon/shares";
@@ -29,7 +30,9 @@ export interface MachinesParts {
   runtime: string;
   /** The daemon's own work, as the audit names it. */
   self: Caller;
-  accept: Accept;
+  accept: (stream: Duplex, identity: GuestIdentity) => void;
+  /** For VMs that come by TLS. */
+  identities: GuestIdentities;
   /** Ends what a VM's guest has open. */
   disconnect: (vmId: string) => void;
   log: { write(line: string): void; report(error: unknown): void };
@@ -212,6 +215,20 @@ export class HostMachines implements Machines {
     return this.#endpoint(vm).console.follow(lines, signal);
   }
 
+  get servesNetwork(): boolean {
+    return this.#parts.identities.areServed;
+  }
+
+  /**
+   * Serves the stream of a guest that has come over a network with a certificate of this VM: its key is root's alone in
+   * the guest. False for a VM that there is not.
+   */
+  admit(vmId: string, stream: Duplex): boolean {
+    if (!this.#endpoints.has(vmId)) return false;
+    this.#parts.accept(stream, { vmId, channel: "tcp", rootOnly: true });
+    return true;
+  }
+
   async #make(caller: Caller, request: VmRequest, start: boolean): Promise<{ vm: Vm; machine: Machine | undefined }> {
     const vm = await this.#parts.vault.createVm(caller, request);
     try {
@@ -240,15 +257,21 @@ export class HostMachines implements Machines {
     const endpoint = await Endpoint.open(this.#directory(vm), vm, {
       vsock: vm.adopted?.by === "uds" ? adoptedVsock(vm.adopted.path, isNew, (error) => log.report(error)) : vsock,
       vault,
-      accept: vm.launch ? accept : (stream, identity) => void this.#acceptForeign(vm, stream, identity),
+      accept: (stream, identity) => {
+        if (vm.launch || identity.channel === "ssh") accept(stream, identity);
+        else void this.#acceptForeign(vm, stream, identity);
+      },
       machines: this,
       report: (line) => log.write(line),
     });
     this.#endpoints.set(vm.id, endpoint);
   }
 
-  /** Of a VM that something else runs: serves the stream once it is known which boot it is of. */
-  async #acceptForeign(vm: Vm, stream: Duplex, identity: GuestIdentity): Promise<void> {
+  /**
+   * Of a VM that something else runs: serves the stream once it is known which boot it is of. What comes by ssh is brought
+   * by a process of its own each time, of which no boot can be told: there it is the key that counts.
+   */
+  async #acceptForeign(vm: Vm, stream: Duplex, identity: LocalIdentity): Promise<void> {
     stream.on("error", () => stream.destroy());
     try {
       if (!(await this.#adopted.brings(vm, identity))) await this.#foreign.look(vm, identity);
@@ -276,12 +299,14 @@ export class HostMachines implements Machines {
   async #launch(vm: Vm): Promise<Machine> {
     const { directory } = this.#endpoint(vm);
     const serial = this.#serialSocket(vm);
-    const { vault, self, log } = this.#parts;
+    const { vault, self, identities, log } = this.#parts;
     const sockets = { serial, console: join(directory, "console.sock") };
     const share = vm.launch?.share;
     try {
       return await this.#processes.launch(vm, directory, sockets, () =>
-        share ? this.#shares.open(vm, share, directory) : composeBoot(vault, self, vm, (line) => log.write(line)),
+        share
+          ? this.#shares.open(vm, share, directory)
+          : composeBoot(vault, self, vm, identities, (line) => log.write(line)),
       );
     } catch (error) {
       await this.#shares.close(vm.id);

@@ -2,8 +2,10 @@ import { dirname } from "node:path";
 import type { Api } from "#admin/route";
 import { Tokens, type TokenFile } from "#admin/tokens";
 import { FolderWatch } from "#daemon/folder-watch";
-import type { ListenAddress } from "#daemon/listen";
+import { GuestListener, type Admit } from "#daemon/guest-listener";
+import type { GuestAddress, ListenAddress } from "#daemon/listen";
 import { NetworkListener } from "#daemon/listener";
+import type { Reloaded } from "#daemon/listener-tls";
 import { toHatchwayError } from "#error";
 import { Mutex } from "#mutex";
 import type { Vault } from "#vault";
@@ -13,16 +15,19 @@ export interface NetworkParts {
   vault: Vault;
   addresses: readonly ListenAddress[];
   tokens: readonly TokenFile[];
+  guestAddresses: readonly GuestAddress[];
+  admit: Admit;
   report: (line: string) => void;
 }
 
 /**
- * All addresses of the admin API, and the tokens and certificates that open them. It reads their files again when
+ * All addresses of the admin API and of guests, and the tokens and certificates that open them. It reads their files again when
  * something changes in their folders, now and then, and when it is told to. Open connections go on, but for those of
  * certificates that are good no more; a token is asked for with each request.
  */
 export class Network implements Disposable {
   readonly listeners: NetworkListener[] = [];
+  readonly guests: GuestListener[] = [];
   readonly #tokenFiles: readonly TokenFile[];
   readonly #report: (line: string) => void;
   /** What was said last of each thing that is not as it should be. */
@@ -38,21 +43,24 @@ export class Network implements Disposable {
   }
 
   /** Serves on all of the addresses, or throws HatchwayError with none of them open. */
-  static async listen({ api, vault, addresses, tokens, report }: NetworkParts): Promise<Network> {
+  static async listen(listened: NetworkParts): Promise<Network> {
+    const { api, vault, addresses, tokens, guestAddresses, admit, report } = listened;
     const network = new Network(tokens, await Tokens.read(tokens), report);
     const findToken = (authorization: string): string | undefined => network.#tokens.find(authorization);
     const parts = { api, vault, findToken, hasTokens: tokens.length > 0, report };
     try {
       for (const address of addresses) network.listeners.push(await NetworkListener.listen(address, parts));
+      for (const address of guestAddresses) network.guests.push(await GuestListener.listen(address, admit, report));
     } catch (error) {
       for (const { server } of network.listeners) server.close();
+      for (const guests of network.guests) await guests.close();
       throw error;
     }
     const files = [
       ...tokens.map(({ path }) => path),
-      ...addresses.flatMap(({ tls }) => Object.values<string>({ ...tls })),
+      ...[...addresses, ...guestAddresses].flatMap(({ tls }) => Object.values<string>({ ...tls })),
     ];
-    if (addresses.length > 0) network.#watch = new FolderWatch(files.map(dirname), () => void network.reload());
+    if (files.length > 0) network.#watch = new FolderWatch(files.map(dirname), () => void network.reload());
     return network;
   }
 
@@ -60,7 +68,7 @@ export class Network implements Disposable {
   async reload(): Promise<void> {
     await this.#oneByOne.run("", async () => {
       await this.#reloadTokens();
-      for (const listener of this.listeners) await this.#reloadListener(listener);
+      for (const listener of [...this.listeners, ...this.guests]) await this.#reloadListener(listener);
     });
   }
 
@@ -81,7 +89,7 @@ export class Network implements Disposable {
     }
   }
 
-  async #reloadListener(listener: NetworkListener): Promise<void> {
+  async #reloadListener(listener: { address: string; reload(): Promise<Reloaded> }): Promise<void> {
     const { address } = listener;
     const { taken, kept } = await listener.reload();
     if (taken.length > 0) this.#report(`took what is new for ${address}: ${taken.join(", ")}`);

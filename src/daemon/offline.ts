@@ -14,6 +14,7 @@ import { segmentsOf } from "#vault/audit-files";
 import { ageOpen } from "#vault/age";
 import { decodeKeyBackup, wipeKeys } from "#vault/key-backup";
 import { checkWayName, createKeyring, openKeyring, restoreKeyring } from "#vault/keyring";
+import type { WaySources } from "#vault/ways";
 import type { TrailSummary } from "#trail";
 
 export { migrateStore } from "#daemon/migrate-store";
@@ -25,18 +26,15 @@ export async function initKeys(
   parts: WayParts,
   secret: Buffer,
 ): Promise<{ keyring: string; way: Way }> {
-  const places = placesOf(place);
-  const path = join(places.state, "keyring.json");
-  for (const file of [path, join(places.state, "store.db")]) {
+  const { path, store, sources } = keyringPlace(place, name);
+  for (const file of [path, store]) {
     if (existsSync(file)) {
       throw new HatchwayError("exists", `there is "${file}" already`, {
         hint: "add a way to its keys with: hatchway key add-way",
       });
     }
   }
-  checkWayName(name);
-  const sources = waySources(places);
-  for (const file of [path, sources.keyFile]) await privateDirectory(dirname(file));
+  await makeFolders([path, sources.keyFile]);
   using keyring = await createKeyring(path, sources, newWay(parts, secret), name);
   const [way] = keyring.ways;
   if (!way) throw new HatchwayError("internal", "a keyring was made without a way");
@@ -52,14 +50,12 @@ export async function restoreKeys(
   parts: WayParts,
   secret: Buffer,
 ): Promise<{ keyring: string; way: Way }> {
-  const places = placesOf(place);
-  const path = join(places.state, "keyring.json");
+  const { path, sources } = keyringPlace(place, name);
   if (existsSync(path)) {
     throw new HatchwayError("exists", `there is a keyring "${path}" already`, {
       hint: "move it away if it is not the one that you want",
     });
   }
-  checkWayName(name);
   const [sealed, opener] = await Promise.all([readBackup(backup), readPrivateFile(identity, 65_536)]);
   if (!opener) throw new HatchwayError("invalid", `there is no age identity "${identity}"`);
   const text = await ageOpen(identity, opener, sealed);
@@ -67,12 +63,23 @@ export async function restoreKeys(
   const keys = decodeKeyBackup(text);
   text.fill(0);
   try {
-    const sources = waySources(places);
-    for (const file of [path, sources.keyFile]) await privateDirectory(dirname(file));
+    await makeFolders([path, sources.keyFile]);
     return { keyring: path, way: await restoreKeyring(path, keys, sources, newWay(parts, secret), name) };
   } finally {
     wipeKeys(keys);
   }
+}
+
+/** Where the keyring of a state is to be, whose first way has this name; throws "invalid" for one that is no name. */
+function keyringPlace(place: StatePlace, name: string): { path: string; store: string; sources: WaySources } {
+  checkWayName(name);
+  const places = placesOf(place);
+  const file = (own: string): string => join(places.state, own);
+  return { path: file("keyring.json"), store: file("store.db"), sources: waySources(places) };
+}
+
+async function makeFolders(files: readonly string[]): Promise<void> {
+  for (const file of files) await privateDirectory(dirname(file));
 }
 
 async function readBackup(path: string): Promise<Buffer> {

@@ -29,7 +29,7 @@ test("a connection has one request at a time; one that pipelines ends", async ({
   const delivery = new CountedDelivery(made.vault);
   const server = new GuestServer({ vault: made.vault, delivery, report: (error) => expect.unreachable(String(error)) });
   const [ours, theirs] = duplexPair();
-  server.accept(ours, { vmId: id, channel: "virtio-serial", rootOnly: true, pid: process.pid });
+  server.accept(ours, { vmId: id, channel: "virtio-serial", rootOnly: true });
   const closed = once(ours, "close");
   theirs.write(`GET /v1/bundle?have=${revision}&wait=60 HTTP/1.1\r\nhost: h\r\n\r\n`.repeat(1_000));
   await closed;
@@ -44,7 +44,7 @@ test("a connection serves one request after the other", async ({ expect }) => {
   const delivery = new Delivery(made.vault);
   const server = new GuestServer({ vault: made.vault, delivery, report: (error) => expect.unreachable(String(error)) });
   const [ours, theirs] = duplexPair();
-  server.accept(ours, { vmId: id, channel: "virtio-serial", rootOnly: true, pid: process.pid });
+  server.accept(ours, { vmId: id, channel: "virtio-serial", rootOnly: true });
   for (let count = 0; count < 3; count++) {
     theirs.write("GET /v1/manifest HTTP/1.1\r\nhost: h\r\n\r\n");
     const [answer] = (await once(theirs, "data")) as [Buffer];

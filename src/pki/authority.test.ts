@@ -15,6 +15,9 @@ import { afterEach, beforeEach, describe, test } from "vitest";
 import { readRevocations } from "#keygen/revocations";
 import { Authority, DAY, pemFile, readRegister } from "#pki/authority";
 import { stateOf, type Issued } from "#pki/issued";
+import { vmIdOf } from "#pki/profile";
+
+const VM_ID = "00112233445566778899aabbccddeeff";
 
 let folder: string;
 
@@ -41,9 +44,11 @@ function revoked(): string[] {
 describe("an authority", () => {
   test("issues each kind for its purpose, under names that OpenSSL reads", async ({ expect }) => {
     await using authority = await made();
-    const server = pemOf(await authority.issue("server", "db", undefined, ["db.internal", "192.0.2.7", "2001:db8::7"]));
-    const client = pemOf(await authority.issue("client", "ci", 10));
-    const guest = pemOf(await authority.issue("guest", "web-1"));
+    const server = pemOf(
+      await authority.issue({ kind: "server", name: "db", hosts: ["db.internal", "192.0.2.7", "2001:db8::7"] }),
+    );
+    const client = pemOf(await authority.issue({ kind: "client", name: "ci" }, 10));
+    const guest = pemOf(await authority.issue({ kind: "guest", name: "web-1", vmId: VM_ID, host: "192.0.2.7:5107" }));
     for (const { certificate, fits } of [server, client, guest]) {
       expect(fits).toBe(true);
       expect(certificate.checkIssued(authority.certificate)).toBe(true);
@@ -58,12 +63,15 @@ describe("an authority", () => {
     expect(client.certificate.subject).toBe("CN=ci");
     expect(client.certificate.keyUsage).toEqual(["1.3.6.1.5.5.7.3.2"]);
     expect(guest.certificate.subject).toBeUndefined();
-    expect(guest.certificate.subjectAltName).toBe("URI:hatchway:vm:web-1");
+    expect(guest.certificate.subjectAltName).toBe(`URI:hatchway:vm:web-1, URI:hatchway:vm-id:${VM_ID}`);
+    expect(vmIdOf(guest.certificate)).toBe(VM_ID);
+    expect(vmIdOf(server.certificate)).toBeUndefined();
+    expect(vmIdOf(client.certificate)).toBeUndefined();
   });
 
   test("is a folder that nobody else can look into, with nothing half-made in it", async ({ expect }) => {
     await using authority = await made();
-    await authority.issue("client", "ci");
+    await authority.issue({ kind: "client", name: "ci" });
     for (const name of readdirSync(folder, { recursive: true }) as string[]) {
       const { mode } = statSync(join(folder, name));
       expect([name, (mode & 0o077).toString(8)]).toEqual([name, "0"]);
@@ -81,20 +89,42 @@ describe("an authority", () => {
 
   test("issues nothing over what is there, and nothing under a bad name", async ({ expect }) => {
     await using authority = await made();
-    const one = await authority.issue("client", "ci");
-    await expect(authority.issue("client", "ci")).rejects.toMatchObject({ code: "exists" });
+    const one = await authority.issue({ kind: "client", name: "ci" });
+    await expect(authority.issue({ kind: "client", name: "ci" })).rejects.toMatchObject({ code: "exists" });
     writeFileSync(join(folder, "client/theirs.pem"), "");
-    await expect(authority.issue("client", "theirs")).rejects.toMatchObject({ code: "exists" });
+    await expect(authority.issue({ kind: "client", name: "theirs" })).rejects.toMatchObject({ code: "exists" });
     for (const name of ["", "../ca", "a/b", "a b", "é", "-a", "x".repeat(64)]) {
-      await expect(authority.issue("client", name), name).rejects.toMatchObject({ code: "invalid" });
+      await expect(authority.issue({ kind: "client", name }), name).rejects.toMatchObject({ code: "invalid" });
     }
     expect(pemOf(one).certificate.serialNumber).toBe(one.serial);
   });
 
+  test("issues to a VM again whose name an earlier one had, and to it under no other id", async ({ expect }) => {
+    await using authority = await made();
+    const first = await authority.issue({ kind: "guest", name: "web-1", vmId: VM_ID, host: "192.0.2.7:5107" });
+    const file = readFileSync(pemFile(folder, first), "utf8");
+    expect(file).toMatch(
+      /^Host: 192\.0\.2\.7:5107\n-----BEGIN CERT.*PRIVATE KEY-----\n-----BEGIN CERT.*CERTIFICATE-----\n$/s,
+    );
+    await expect(authority.issue({ kind: "guest", name: "web-1", vmId: VM_ID })).rejects.toMatchObject({
+      code: "exists",
+    });
+    for (const vmId of [undefined, "", "web-1", VM_ID.toUpperCase()]) {
+      const bearer = { kind: "guest" as const, name: "web-2", ...(vmId !== undefined && { vmId }) };
+      await expect(authority.issue(bearer), vmId ?? "none").rejects.toMatchObject({ code: "invalid" });
+    }
+    const later = VM_ID.replace("00", "ff");
+    const second = await authority.issue({ kind: "guest", name: "web-1", vmId: later });
+    expect(vmIdOf(pemOf(second).certificate)).toBe(later);
+    const renewed = await authority.renew(second);
+    expect(vmIdOf(pemOf(renewed).certificate)).toBe(later);
+    expect(await readRegister(folder)).toEqual(authority.register);
+  });
+
   test("gives nothing more time than it has itself, until it is renewed for the same key", async ({ expect }) => {
     await using authority = await made();
-    await expect(authority.issue("client", "ci", 31)).rejects.toMatchObject({ code: "invalid" });
-    const before = await authority.issue("client", "ci");
+    await expect(authority.issue({ kind: "client", name: "ci" }, 31)).rejects.toMatchObject({ code: "invalid" });
+    const before = await authority.issue({ kind: "client", name: "ci" });
     expect(before.notAfter).toBe(Date.parse(authority.certificate.validTo));
     await authority.renewItself(400);
     const renewed = new X509Certificate(readFileSync(join(folder, "ca.crt")));
@@ -106,7 +136,7 @@ describe("an authority", () => {
 
   test("renews with another key and serial, and the old one stays good until it ends", async ({ expect }) => {
     await using authority = await made();
-    const old = await authority.issue("server", "db", undefined, ["db"]);
+    const old = await authority.issue({ kind: "server", name: "db", hosts: ["db"] });
     const first = pemOf(old).certificate;
     const renewed = await authority.renew(old);
     const second = pemOf(renewed).certificate;
@@ -120,8 +150,8 @@ describe("an authority", () => {
 
   test("revokes all of a name that are still good, and the name is free then", async ({ expect }) => {
     await using authority = await made();
-    const other = await authority.issue("client", "other");
-    const old = await authority.issue("client", "ci");
+    const other = await authority.issue({ kind: "client", name: "other" });
+    const old = await authority.issue({ kind: "client", name: "ci" });
     const renewed = await authority.renew(old);
     expect(await authority.revoke(old)).toBe(2);
     expect(revoked().toSorted()).toEqual([old.serial, renewed.serial].toSorted());
@@ -129,7 +159,7 @@ describe("an authority", () => {
     expect(await authority.revoke(old)).toBe(0);
     const gone = authority.register.certificates.find(({ name }) => name === "ci");
     await expect(authority.renew(gone ?? old)).rejects.toMatchObject({ code: "conflict" });
-    const again = await authority.issue("client", "ci");
+    const again = await authority.issue({ kind: "client", name: "ci" });
     expect(revoked()).not.toContain(again.serial);
     expect(revoked()).not.toContain(other.serial);
   });
@@ -138,7 +168,7 @@ describe("an authority", () => {
     const serials: string[] = [];
     {
       await using authority = await made();
-      serials.push((await authority.issue("client", "ci")).serial);
+      serials.push((await authority.issue({ kind: "client", name: "ci" })).serial);
       await authority.revoke({ kind: "client", name: "ci" });
     }
     rmSync(join(folder, "crl.pem"));

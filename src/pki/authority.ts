@@ -6,8 +6,9 @@
 //   crl.pem         the revocation list; good as long as the authority is, replaced with each change
 //   issued.json     what was issued
 //   lock            held by who changes something
-//   server/NAME.pem, client/NAME.pem, guest/NAME.pem
+//   server/NAME.pem, client/NAME.pem
 //                   certificate and key in one file, so that both are replaced in one step
+//   guest/NAME.pem  the same, and the authority's certificate behind them: all that the guest needs (agent/identity.ts)
 import { createPrivateKey, generateKeyPairSync, X509Certificate, type KeyObject } from "node:crypto";
 import { existsSync } from "node:fs";
 import { readFile, unlink } from "node:fs/promises";
@@ -18,13 +19,15 @@ import { errnoText, isErrno, privateDirectory, readPrivateFile, writeDurably } f
 import { PidFile } from "#host/pid-file";
 import { pem } from "#keygen/pem";
 import { commonName, keyIdOf, newSerial, signRevocations, SLACK } from "#keygen/x509";
+import { valueBuffer } from "#value-buffer";
 import {
   bearerProblem,
   decodeRegister,
   encodeRegister,
   newest,
+  vmIdProblem,
+  type Bearer,
   type Issued,
-  type Kind,
   type Register,
 } from "./issued.ts";
 import { authorityCertificate, bearerCertificate } from "./profile.ts";
@@ -107,17 +110,26 @@ export class Authority implements AsyncDisposable {
   }
 
   /** A new key and its certificate, under a name that nobody has. Throws "exists". */
-  async issue(kind: Kind, name: string, days?: number, hosts?: readonly string[]): Promise<Issued> {
-    const problem = bearerProblem(kind, name);
-    if (problem !== undefined) throw new HatchwayError("invalid", `"${name.slice(0, 80)}" ${problem}`);
+  async issue(bearer: Bearer, days?: number): Promise<Issued> {
+    const { kind, name } = bearer;
+    refuseBearer(bearer);
     const before = newest(this.#register.certificates, { kind, name });
     const path = pemFile(this.folder, { kind, name });
-    if ((before && before.revokedAt === undefined && before.notAfter > Date.now()) || existsSync(path)) {
+    const isGood = before && before.revokedAt === undefined && before.notAfter > Date.now();
+    // One of an earlier VM of that name opens nothing any more.
+    const isEarlier = before !== undefined && before.vmId !== bearer.vmId;
+    if (!isEarlier && (isGood || existsSync(path))) {
       throw new HatchwayError("exists", `there is a ${kind} certificate "${name}" already`, {
         hint: `make a new one of it with: hatchway pki renew ${kind}/${name}`,
       });
     }
-    return this.#issue({ kind, name, ...(hosts && { hosts }) }, days);
+    return this.#write(await this.#make(bearer, days));
+  }
+
+  /** As `issue`, of a guest, and on record as well; its file is what this gives and nowhere else. The caller wipes it. */
+  async issueUnwritten(bearer: Bearer & { kind: "guest" }): Promise<Buffer> {
+    refuseBearer(bearer);
+    return this.#encode(await this.#make(bearer, undefined));
   }
 
   /** Another key and certificate in the place of those; what was there stays good until it ends. */
@@ -127,8 +139,9 @@ export class Authority implements AsyncDisposable {
         hint: "issue a new one under that name",
       });
     }
-    const { kind, name, hosts } = one;
-    return this.#issue({ kind, name, ...(hosts && { hosts }) }, days);
+    const { serial: _serial, notBefore: _notBefore, notAfter: _notAfter, ...bearer } = one;
+    refuseBearer(bearer);
+    return this.#write(await this.#make(bearer, days));
   }
 
   /** The authority's own certificate once more, for the same key: what it issued stays good. */
@@ -163,7 +176,7 @@ export class Authority implements AsyncDisposable {
     await this.#lock[Symbol.asyncDispose]();
   }
 
-  async #issue(bearer: Pick<Issued, "kind" | "name" | "hosts">, days: number | undefined): Promise<Issued> {
+  async #make(bearer: Bearer, days: number | undefined): Promise<Made> {
     const now = Date.now();
     const end = Date.parse(this.certificate.validTo);
     const wanted = now + (days ?? CERTIFICATE_DAYS) * DAY;
@@ -184,10 +197,25 @@ export class Authority implements AsyncDisposable {
     // On record before it is anywhere: what is not on record could never be revoked.
     const { certificates } = this.#register;
     await this.#keep({ ...this.#register, certificates: [...certificates, one] });
-    const path = pemFile(this.folder, one);
+    return { one, certificate: pem("CERTIFICATE", der), privateKey };
+  }
+
+  async #write(made: Made): Promise<Issued> {
+    const { one } = made;
     await privateDirectory(join(this.folder, one.kind));
-    await writeKey(path, privateKey, pem("CERTIFICATE", der));
+    const whole = this.#encode(made);
+    try {
+      await writeDurably(pemFile(this.folder, one), whole);
+    } finally {
+      whole.fill(0);
+    }
     return one;
+  }
+
+  /** Its file's bytes. */
+  #encode({ one, certificate, privateKey }: Made): Buffer {
+    if (one.kind !== "guest") return withKey([certificate], privateKey);
+    return withKey([hostLine(one), certificate], privateKey, [pem("CERTIFICATE", this.certificate.raw)]);
   }
 
   /** Writes the register, and the list that follows from it. */
@@ -261,15 +289,45 @@ function readKey(path: string, bytes: Buffer): KeyObject {
   }
 }
 
-/** The certificate, if any, and behind it the key. */
-async function writeKey(path: string, key: KeyObject, certificate: Buffer = Buffer.alloc(0)): Promise<void> {
+interface Made {
+  one: Issued;
+  /** In PEM. */
+  certificate: Buffer;
+  privateKey: KeyObject;
+}
+
+/** What the guest's agent tries where nothing is said (agent/identity.ts). */
+function hostLine({ host }: Issued): Buffer {
+  return Buffer.from(host === undefined ? "" : `Host: ${host}\n`);
+}
+
+/** Throws "invalid". */
+function refuseBearer({ kind, name, vmId }: Bearer): void {
+  const problem = bearerProblem(kind, name);
+  if (problem !== undefined) throw new HatchwayError("invalid", `"${name.slice(0, 80)}" ${problem}`);
+  const idProblem = kind === "guest" ? vmIdProblem(vmId ?? "") : undefined;
+  if (idProblem !== undefined) throw new HatchwayError("invalid", `"${vmId ?? ""}" ${idProblem}`);
+}
+
+/** The key in PEM, between what stands before and behind it; the caller wipes it. */
+function withKey(before: readonly Buffer[], key: KeyObject, behind: readonly Buffer[] = []): Buffer {
   const pkcs8 = key.export({ format: "der", type: "pkcs8" });
   const text = pem("PRIVATE KEY", pkcs8);
-  const whole = Buffer.concat([certificate, text]);
+  const parts = [...before, text, ...behind];
+  const whole = valueBuffer(parts.reduce((size, part) => size + part.length, 0));
+  let at = 0;
+  for (const part of parts) at += part.copy(whole, at);
+  for (const secret of [pkcs8, text]) secret.fill(0);
+  return whole;
+}
+
+/** Writes the key alone. */
+async function writeKey(path: string, key: KeyObject): Promise<void> {
+  const whole = withKey([], key);
   try {
     await writeDurably(path, whole);
   } finally {
-    for (const secret of [pkcs8, text, whole]) secret.fill(0);
+    whole.fill(0);
   }
 }
 

@@ -33,9 +33,16 @@ export function authorityCertificate(key: KeyObject, name: Buffer, notAfter: Dat
   );
 }
 
-/** The name of a VM in its certificate. */
-export function guestUri(vm: string): string {
-  return `hatchway:vm:${vm}`;
+/** Who a VM is, in its certificate: its name, for people, and its id, which counts. */
+export function guestUris(name: string, id: string): string[] {
+  return [`hatchway:vm:${name}`, `hatchway:vm-id:${id}`];
+}
+
+const GUEST_NAMES = /^URI:hatchway:vm:[A-Za-z0-9._-]{1,63}, URI:hatchway:vm-id:([0-9a-f]{32})$/;
+
+/** The VM of a guest's certificate, whose signature has been checked; undefined for one that names none. */
+export function vmIdOf({ subjectAltName }: X509Certificate): string | undefined {
+  return GUEST_NAMES.exec(subjectAltName ?? "")?.[1];
 }
 
 /** DER. */
@@ -69,13 +76,18 @@ export function bearerCertificate(
 }
 
 /** Of a client there is no other name than the common one. */
-function namesOf({ kind, name, hosts = [] }: Issued): Buffer[] {
+function namesOf({ kind, name, hosts = [], vmId = "" }: Issued): Buffer[] {
   switch (kind) {
     case "server":
       return [alternativeNames(hosts.map((host) => ({ host })))];
     case "client":
       return [];
     case "guest":
-      return [alternativeNames([{ uri: guestUri(name) }], true)];
+      return [
+        alternativeNames(
+          guestUris(name, vmId).map((uri) => ({ uri })),
+          true,
+        ),
+      ];
   }
 }

@@ -1,8 +1,6 @@
 import { type HatchwayError, toHatchwayError } from "#error";
+import { AFTER_START } from "#host/thread";
 import { SqliteThread } from "./sqlite-thread.ts";
-
-/** Milliseconds after which it begins, so that the start comes first. */
-const DELAY = 2_000;
 
 /**
  * Looks at every page of a large store once, in a thread of its own: what a change or a read comes upon is noticed then,
@@ -18,7 +16,7 @@ export class StoreCheck {
   constructor(path: string, damaged: (error: HatchwayError) => void) {
     this.#path = path;
     this.#damaged = damaged;
-    this.#timer = setTimeout(() => void this.#run(), DELAY).unref();
+    this.#timer = setTimeout(() => void this.#run(), AFTER_START).unref();
   }
 
   stop(): void {

@@ -1,7 +1,7 @@
 import { once } from "node:events";
-import { dirname, extname, join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { HatchwayError } from "#error";
+import { threadFile } from "#host/thread";
 import { type ReaderReply, type ReaderRequest, type ThreadStart, unpackError } from "./sqlite-messages.ts";
 import type { CheckerReply, CheckerRequest, WriterReply, WriterRequest } from "./sqlite-messages.ts";
 
@@ -19,7 +19,11 @@ export class SqliteThread<R extends keyof Roles> {
   readonly ended: Promise<void>;
 
   constructor(start: ThreadStart & { role: R }) {
-    this.#worker = new Worker(workerFile(), { workerData: start, execArgv: [], name: `store ${start.role}` });
+    this.#worker = new Worker(threadFile(import.meta.filename, "sqlite-worker"), {
+      workerData: start,
+      execArgv: [],
+      name: `store ${start.role}`,
+    });
     this.ended = new Promise((resolve) => this.#worker.once("exit", () => resolve()));
   }
 
@@ -62,13 +66,4 @@ export class SqliteThread<R extends keyof Roles> {
     this.#mayEnd = true;
     await this.#worker.terminate();
   }
-}
-
-/**
- * The thread's program lies beside this one and is of its kind: src/store/sqlite-worker.ts when Node runs the sources,
- * dist/sqlite-worker.cjs (or .js) in a build.
- */
-function workerFile(): string {
-  const file = import.meta.filename;
-  return join(dirname(file), `sqlite-worker${extname(file)}`);
 }

@@ -1,7 +1,7 @@
 // The older part of a long trail is checked beside the serving, in a thread of its own (audit-worker.ts).
-import { dirname, extname, join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { HatchwayError, type ErrorCode } from "#error";
+import { AFTER_START, threadFile } from "#host/thread";
 import type { AuditPosition } from "#vault/audit";
 import type { Segment } from "#vault/audit-files";
 import type { Key } from "#vault/envelope";
@@ -18,9 +18,6 @@ export interface TrailCheck {
 /** What it says before it ends. */
 export type TrailVerdict = { holds: true } | { holds: false; code: ErrorCode; message: string; hint?: string };
 
-/** Milliseconds after which it begins, so that the start comes first. */
-const DELAY = 2_000;
-
 /**
  * Checks the trail from its first line to `to`, and calls `fault` with what does not hold, or with why it could not be
  * looked at. The returned function ends it.
@@ -34,7 +31,7 @@ export function checkBeside(
     worker = begin(check, (error) => {
       if (worker) fault(error);
     });
-  }, DELAY).unref();
+  }, AFTER_START).unref();
   return async () => {
     clearTimeout(timer);
     const running = worker;
@@ -46,7 +43,11 @@ export function checkBeside(
 function begin(check: Parameters<typeof checkBeside>[0], fault: (error: HatchwayError) => void): Worker {
   const key = new Uint8Array(check.key.bytes);
   const start: TrailCheck = { path: check.path, segments: check.segments, key, to: check.to };
-  const worker = new Worker(workerFile(), { workerData: start, execArgv: [], name: "audit check" });
+  const worker = new Worker(threadFile(import.meta.filename, "audit-worker"), {
+    workerData: start,
+    execArgv: [],
+    name: "audit check",
+  });
   key.fill(0);
   worker.unref();
   const failed = (cause: unknown): void => fault(new HatchwayError("internal", "internal error", { cause }));
@@ -65,10 +66,4 @@ function begin(check: Parameters<typeof checkBeside>[0], fault: (error: Hatchway
     if (!hasSaid) failed(new Error(`the audit's thread ended with ${code}`));
   });
   return worker;
-}
-
-/** src/vault/audit-worker.ts when Node runs the sources, dist/audit-worker.cjs (or .js) in a build. */
-function workerFile(): string {
-  const file = import.meta.filename;
-  return join(dirname(file), `audit-worker${extname(file)}`);
 }

@@ -35,6 +35,7 @@ const operations = [
   "vm.enrol",
   "vm.token",
   "vm.receipt",
+  "vm.push",
   "audit.read",
   "audit.verify",
   "key.status",

@@ -36,6 +36,7 @@ export type Operation =
   | "vm.enrol"
   | "vm.token"
   | "vm.receipt"
+  | "vm.push"
   | "audit.read"
   | "audit.verify"
   | "key.status"

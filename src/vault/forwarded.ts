@@ -34,6 +34,7 @@ export function forwarded(open: () => Vault): Omit<Vault, "allow" | "newGenerati
     enrolling: async (...asked) => open().enrolling(...asked),
     enrol: async (...asked) => open().enrol(...asked),
     proves: async (...asked) => open().proves(...asked),
+    pushed: async (...asked) => open().pushed(...asked),
     receive: async (...asked) => open().receive(...asked),
 
     keys: {

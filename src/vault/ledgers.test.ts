@@ -23,6 +23,48 @@ async function fetched(made: TestVault, id: string): Promise<string> {
 
 const state = (made: TestVault, id: string): Promise<Convergence> => made.vault.convergence(admin, id);
 
+describe("a push", () => {
+  const rootless = { kind: "unix", uid: 1001, gid: 1001, pid: 1 } as const;
+
+  test("of what the vm is to have counts as a receipt", async ({ expect }) => {
+    const { made, id } = await withVm();
+    await using _ = made;
+    const { manifest } = await made.vault.export(admin, "web");
+    await made.vault.pushed(admin, "web", manifest.revision, "tmpfs");
+    expect(isSynced(await state(made, id))).toBe(true);
+    expect((await state(made, id)).applied).toMatchObject({
+      outcome: "applied",
+      mount: "tmpfs",
+      agent: "pushed by ssh",
+    });
+    await made.set("db", "2");
+    expect(isSynced(await state(made, id))).toBe(false);
+  });
+
+  test("of another boot, of what was passed, or of nothing is refused", async ({ expect }) => {
+    const { made, id } = await withVm();
+    await using _ = made;
+    const first = (await made.vault.export(admin, "web")).manifest.revision;
+    await made.set("db", "2");
+    const second = (await made.vault.export(admin, "web")).manifest.revision;
+    await made.vault.pushed(admin, "web", second, "tmpfs");
+    for (const revision of [first, "nonsense", second.replace(/[0-9]+$/, "9")]) {
+      expect(await refusal(made.vault.pushed(admin, "web", revision, "tmpfs")), revision).toBe("invalid");
+    }
+    await made.vault.newGeneration(host, id);
+    expect(await refusal(made.vault.pushed(admin, "web", second, "tmpfs"))).toBe("invalid");
+  });
+
+  test("is for who may export, and no guest or runner", async ({ expect }) => {
+    const { made, id } = await withVm();
+    await using _ = made;
+    const { revision } = (await made.vault.export(admin, "web")).manifest;
+    for (const caller of [guest(id), { kind: "runner", uid: 7, vmId: id }, rootless] as const) {
+      expect(await refusal(made.vault.pushed(caller, "web", revision, "tmpfs"))).toBe("forbidden");
+    }
+  });
+});
+
 describe("the claim", () => {
   test("is the first key's, which may claim again; another is refused with an alarm", async ({ expect }) => {
     const { made, id } = await withVm();

@@ -212,6 +212,29 @@ export class Ledgers {
     });
   }
 
+  /** Keeps that a person brought `revision` into the guest; throws "invalid" if that cannot be. */
+  async pushed(vmId: string, revision: string, mount: string): Promise<void> {
+    const said = this.decodeRevision(revision);
+    await this.update(vmId, (record) => {
+      const { generation, counter, applied, disclosed } = record;
+      if (said?.generation !== generation || said.counter > counter || said.counter < (applied?.counter ?? 0)) {
+        throw new HatchwayError(
+          "invalid",
+          "a push of a revision that this vm was not to have in this boot, or has passed",
+        );
+      }
+      const receipt: Receipt = {
+        counter: said.counter,
+        outcome: "applied",
+        at: this.#gate.now(),
+        refused: [],
+        mount: printable(mount, 32),
+        agent: "pushed by ssh",
+      };
+      return { ...record, applied: receipt, disclosed: Math.max(disclosed, said.counter) };
+    });
+  }
+
   async #read(vmId: string): Promise<Stored<LedgerRecord>> {
     const stored = await this.#rows.get<LedgerRecord>(Ledgers.key(vmId));
     if (!stored) throw new HatchwayError("not-found", "there is no such vm any more");

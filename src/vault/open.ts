@@ -209,6 +209,15 @@ export async function openVault(
       }
       return claimant === "same";
     },
+    pushed: async (caller, name, revision, mount) => {
+      const { id: vmId } = await vms.get(caller, name);
+      await gate.mutate(caller, "vm.push", { vm: name, vmId }, async (commit) => {
+        await ledgers.pushed(vmId, revision, mount);
+        bundles.changed([vmId]);
+        await commit({});
+        return { result: undefined };
+      });
+    },
     receive: async (caller, revision, receipt) => {
       const { vmId } = guest(caller);
       return gate.read(caller, "vm.receipt", { vmId }, async () => {

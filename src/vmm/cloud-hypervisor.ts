@@ -22,9 +22,11 @@ export const cloudHypervisor: Wirer = {
   vmm: "cloud-hypervisor",
   proof: NOT_RUN,
   refusal: onlyBy("cloud-hypervisor", ["vsock", "disk", "virtiofs"], {
+    smb: "it has no server of its own",
     "9p": "Cloud Hypervisor shares folders by virtiofs alone",
     "virtio-serial": "Cloud Hypervisor has no virtio-serial ports",
     "fw-cfg": "its fw_cfg is an option of its build, which is not relied on",
+    tcp: "Cloud Hypervisor brings no file of a firmware: put what hatchway pki guest writes into the guest yourself, and give it a network",
     smbios: "its --platform oem_strings= takes values and no files, so they would be in its arguments for all to see",
   }),
 

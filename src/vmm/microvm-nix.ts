@@ -4,6 +4,7 @@ import type { Form, Wirer, WiringRequest } from "#wiring";
 import { FREE_SLOTS } from "./firmware.ts";
 import { qemuOptions } from "./qemu-wiring.ts";
 import {
+  certificateNotes,
   checkWired,
   DISK_SERIAL,
   fileNotes,
@@ -15,6 +16,7 @@ import {
   socketNotes,
 } from "./wiring.ts";
 
+const NETWORK = "leave out -netdev and virtio-net-pci where the guest has a network that leads to the host";
 /** fw_cfg's names have it before what `microvm.credentialFiles` calls a credential. */
 const CREDENTIAL = /^.*\//;
 
@@ -22,7 +24,8 @@ export const microvmNix: Wirer = {
   vmm: "microvm.nix",
   proof: NOT_RUN,
   maxFirmwareFiles: FREE_SLOTS,
-  refusal: onlyBy("microvm.nix", ["virtio-serial", "vsock", "fw-cfg", "disk", "9p", "virtiofs"], {
+  refusal: onlyBy("microvm.nix", ["virtio-serial", "vsock", "fw-cfg", "disk", "9p", "virtiofs", "tcp"], {
+    smb: "its shares are by 9p and virtiofs",
     smbios: "microvm.cloud-hypervisor.platformOEMStrings takes values, which land in the world-readable Nix store",
   }),
 
@@ -30,12 +33,25 @@ export const microvmNix: Wirer = {
     checkWired(this, request);
     if (request.channel === "virtio-serial") return wireSerial(request);
     if (request.channel === "vsock") return wireVsock(request.sockets.vsock);
+    if (request.channel === "tcp") return wireTcp(request);
     if (request.channel === "9p" || request.channel === "virtiofs") return wireShare(request.channel, fileOf(request));
     return request.channel === "fw-cfg" ? wireFwCfg(request) : wireDisk(fileOf(request));
   },
 };
 
 function wireSerial(request: WiringRequest): { forms: Form[]; notes: string[] } {
+  return {
+    forms: [qemuForm(request)],
+    notes: ["q35, since its microvm machine may have no PCI bus", ...socketNotes(request.sockets["virtio-serial"])],
+  };
+}
+
+/** Not by `credentialFiles`: what the guest shows is the agent's alone, and no credential of systemd. */
+function wireTcp(request: WiringRequest): { forms: Form[]; notes: string[] } {
+  return { forms: [qemuForm(request)], notes: certificateNotes(fileOf(request), NETWORK) };
+}
+
+function qemuForm(request: WiringRequest): Form {
   const words = qemuOptions(request).map((option) => `    ${option.map(nixString).join(" ")}`);
   const text = [
     "microvm = {",
@@ -46,10 +62,7 @@ function wireSerial(request: WiringRequest): { forms: Form[]; notes: string[] } 
     "  ];",
     "};",
   ];
-  return {
-    forms: [nixForm("with QEMU", text)],
-    notes: ["q35, since its microvm machine may have no PCI bus", ...socketNotes(request.sockets["virtio-serial"])],
-  };
+  return nixForm("with QEMU", text);
 }
 
 function wireVsock(path: string): { forms: Form[]; notes: string[] } {

@@ -13,8 +13,10 @@ import {
 } from "#wiring";
 import { fwCfgSlots } from "./firmware.ts";
 import { agentPort, escapeOption, nineP } from "./qemu.ts";
+import { USER_NETWORK } from "./network.ts";
 import {
   besideVirtiofs,
+  certificateNotes,
   checkWired,
   DISK_SERIAL,
   fileNotes,
@@ -75,10 +77,14 @@ export function qemuOptions(request: WiringRequest): Options {
       return [["-smbios", `type=11,path=${escapeOption(fileOf(request))}`]];
     case "disk":
       return diskOptions(fileOf(request));
+    case "tcp":
+      return tcpOptions(request);
     case "9p":
       return nineP("hatchway-share", fileOf(request));
     case "virtiofs":
       return virtiofsOptions(request);
+    case "smb":
+      return smbOptions(fileOf(request));
   }
 }
 
@@ -110,6 +116,14 @@ function virtiofsOptions(request: WiringRequest): Options {
   ];
 }
 
+/** A network of its own that leads nowhere but to the server (restrict=on), which QEMU starts for each connection. */
+function smbOptions(folder: string): Options {
+  return [
+    ["-netdev", `user,id=hatchway-share,restrict=on,smb=${escapeOption(folder)}`],
+    ["-device", "virtio-net-pci,netdev=hatchway-share"],
+  ];
+}
+
 function vsockOptions(request: WiringRequest): Options {
   return [
     ...sharedMemory(request),
@@ -132,6 +146,14 @@ function fwCfgOptions(request: WiringRequest): Options {
   return [
     slots,
     ...firmware.map(({ name, file }) => ["-fw_cfg", `name=${escapeOption(name)},file=${escapeOption(file)}`]),
+  ];
+}
+
+function tcpOptions(request: WiringRequest): Options {
+  return [
+    ["-netdev", "user,id=hatchway-network"],
+    ["-device", "virtio-net-pci,netdev=hatchway-network"],
+    ...fwCfgOptions(request),
   ];
 }
 
@@ -160,6 +182,11 @@ export function qemuNotes(request: WiringRequest): string[] {
         `the file is one string, which a shell makes of the bundle's tar: { printf %s ${shellWord(request.oemPrefix)}; base64 --wrap=0 BUNDLE.tar; } >${shellWord(file)}`,
         ...fileNotes(file),
       ];
+    case "tcp":
+      return certificateNotes(
+        file,
+        `leave out -netdev and virtio-net-pci where the guest has a network; by this one the host is ${USER_NETWORK.host} to it`,
+      );
     case "fw-cfg":
     case "disk":
       return fileNotes(file);
@@ -174,6 +201,14 @@ export function qemuNotes(request: WiringRequest): string[] {
         ...shareNotes(channel),
       ];
     }
+    case "smb":
+      return [
+        "QEMU starts /usr/sbin/smbd, of the package samba, as its own user, for which -sandbox must not deny it to",
+        "whoever QEMU's user is can write to that share as far as he can write to the folder: let him only read it",
+        "in the guest: ip link set DEVICE up; ip address add 10.0.2.15/24 dev DEVICE",
+        "mount -t cifs -o ro,nosuid,nodev,noexec,vers=3.0,guest,sec=none,actimeo=1 //10.0.2.4/qemu /run/share",
+        "then hatchway-agent run --from dir:/run/share; hatchway share --watch keeps the folder up to date",
+      ];
   }
 }
 

@@ -1,6 +1,6 @@
 // The exact command line of QEMU for a machine: a pure function of what the machine is.
 //
-// The guest is not trusted, so there is no device that nobody asked for (-nodefaults, no display, no network), nothing is
+// The guest is not trusted, so there is no device that nobody asked for (-nodefaults, no display, no network by itself), nothing is
 // read from configuration files, image formats are told and never probed, guest memory stays out of core dumps and is
 // not merged with that of other machines, and QEMU's seccomp filter takes away what an escaped guest would like.
 
@@ -9,6 +9,7 @@ import { checkSocketPath } from "#socket-path";
 import type { Accelerator, MachineSpec } from "#vmm";
 import { firmwareArguments } from "./firmware.ts";
 import { inheritedPath } from "./inherited.ts";
+import { NETWORK_WORD, networkOptions } from "./network.ts";
 import { qmpSocket, shellSocket } from "./paths.ts";
 import { DISK_SERIAL, SHARE_TAG } from "./wiring.ts";
 
@@ -30,7 +31,7 @@ const sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecont
 export function qemuArguments(spec: MachineSpec, accelerator: Accelerator): string[] {
   checkRange("memory", spec.memoryMiB, 64, 1_048_576, " MiB");
   checkRange("cpus", spec.cpus, 1, 255, "");
-  const options: string[][] = [
+  const options: (readonly string[])[] = [
     ["-name", `guest=${escapeOption(spec.name)}`],
     [
       "-machine",
@@ -43,14 +44,13 @@ export function qemuArguments(spec: MachineSpec, accelerator: Accelerator): stri
     ["-sandbox", sandbox],
     ["-kernel", checkPath("kernel", spec.kernel)],
     spec.initrd === undefined ? [] : ["-initrd", checkPath("initrd", spec.initrd)],
-    ["-append", commandLine(accelerator, spec.append)],
+    ["-append", commandLine(accelerator, spec)],
     ["-chardev", `socket,id=qmp,${socketPath(qmpSocket(spec.directory))},server=on,wait=off`],
     ["-mon", "chardev=qmp,mode=control"],
     ["-chardev", `socket,id=console,${socketPath(spec.consoleSocket)},reconnect=1`],
     ["-serial", "chardev:console"],
     ["-device", "virtio-serial-pci,id=ports,max_ports=4"],
-    ["-chardev", `socket,id=agent,${socketPath(spec.serialSocket)},reconnect=1`],
-    ["-device", `virtserialport,bus=ports.0,nr=1,chardev=agent,name=${agentPort}`],
+    ...(spec.network === true ? networkOptions : agentOptions(spec.serialSocket)),
     ...(spec.shell ? shellOptions(spec.directory) : []),
     ...disk(spec.disk),
     firmwareArguments(spec.firmware ?? []),
@@ -91,10 +91,11 @@ function acceleration(accelerator: Accelerator): string[] {
   return accelerator.kind === "kvm" ? ["-accel", "kvm", "-cpu", "host"] : ["-accel", "tcg", "-cpu", "qemu64,+rdrand"];
 }
 
-function commandLine(accelerator: Accelerator, append: string | undefined): string {
+function commandLine(accelerator: Accelerator, { append, network }: MachineSpec): string {
   const words = ["console=ttyS0", "quiet", "panic=-1", "cryptomgr.notests"];
   // Under emulation a guest loses a second to measuring clocks that it could be told, and to moving its kernel about.
   if (accelerator.kind === "tcg") words.push("nokaslr", "tsc=reliable", "no_timer_check", "lpj=4000000");
+  if (network === true) words.push(NETWORK_WORD);
   if (append !== undefined && append !== "") words.push(append);
   const line = words.join(" ");
   if (!/^[\x20-\x7e]*$/.test(line)) {
@@ -107,6 +108,13 @@ function commandLine(accelerator: Accelerator, append: string | undefined): stri
     );
   }
   return line;
+}
+
+function agentOptions(socket: string): string[][] {
+  return [
+    ["-chardev", `socket,id=agent,${socketPath(socket)},reconnect=1`],
+    ["-device", `virtserialport,bus=ports.0,nr=1,chardev=agent,name=${agentPort}`],
+  ];
 }
 
 function shellOptions(directory: string): string[][] {

@@ -7,7 +7,8 @@ import { checkWired, onlyBy, shellWord } from "./wiring.ts";
 
 const VARIABLE = "SYSTEMD_VMSPAWN_QEMU_EXTRA";
 
-const refusal = onlyBy("vmspawn", ["virtio-serial", "fw-cfg", "smbios", "disk", "9p"], {
+const refusal = onlyBy("vmspawn", ["virtio-serial", "fw-cfg", "smbios", "disk", "9p", "tcp"], {
+  smb: "its network is for the guest to use, and has no server",
   virtiofs: "it gives QEMU memory of its own, which its --bind-ro= shares and nobody else can",
   vsock: "its --vsock= is the host kernel's, on which this version does not listen",
 });

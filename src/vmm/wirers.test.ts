@@ -61,6 +61,13 @@ test("QEMU shares a folder by 9p itself, and by virtiofs through a process whose
   );
 });
 
+test("QEMU's SMB server is in a network that leads nowhere else", ({ expect }) => {
+  expect(formOf("qemu", "smb", "arguments").split(" \\\n")).toEqual([
+    "-netdev 'user,id=hatchway-share,restrict=on,smb=/dev/shm/web 1,,'\\''x'\\''.img'",
+    "-device virtio-net-pci,netdev=hatchway-share",
+  ]);
+});
+
 test("a path with a comma, a space and quotes is one word of the shell and one value of the option", ({ expect }) => {
   expect(formOf("qemu", "fw-cfg", "arguments")).toContain(
     "-fw_cfg 'name=opt/io.systemd.credentials/hatchway.bundle,file=/dev/shm/web 1,,'\\''x'\\''.img'",
@@ -99,7 +106,7 @@ test("what Cloud Hypervisor is told is in its published field list", ({ expect }
 });
 
 test("what microvm.nix is told is in its published options", ({ expect }) => {
-  for (const channel of ["virtio-serial", "vsock", "fw-cfg", "disk", "9p", "virtiofs"] as const) {
+  for (const channel of ["virtio-serial", "vsock", "fw-cfg", "disk", "9p", "virtiofs", "tcp"] as const) {
     for (const { text } of WIRERS["microvm.nix"].wire(request(channel)).forms) {
       const inner = channel === "fw-cfg" ? text.replaceAll(/credentialFiles = \{[^}]*\}/g, "credentialFiles = ") : text;
       const { options, volume, share } = nixNames(inner);
@@ -138,4 +145,5 @@ test("each VMM wires what it does not refuse, and refuses the rest with a way ou
 
 test("what brings a file says how to make one, where none is named", ({ expect }) => {
   expect(() => WIRERS.libvirt.wire(request("disk", { file: undefined }))).toThrow("disk needs the file");
+  expect(() => WIRERS.qemu.wire(request("tcp", { file: undefined }))).toThrow("tcp needs the file");
 });

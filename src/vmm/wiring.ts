@@ -1,6 +1,7 @@
 // What the wirers have in common: their refusals, their paths, and the words of a shell.
 import { HatchwayError } from "#error";
 import type { Unfit, VmmName, WiredChannel, Wirer, WiringRequest } from "#wiring";
+import { USER_NETWORK } from "./network.ts";
 
 /**
  * How a guest calls itself on a hybrid vsock. Each has the host to itself, by a socket of its own, so all may have the
@@ -24,15 +25,19 @@ export function checkWired(wirer: Wirer, { channel, qemu }: WiringRequest): void
 /** The file of a channel that needs one. Throws HatchwayError "invalid". */
 export function fileOf({ channel, file }: WiringRequest): string {
   if (file !== undefined) return file;
-  if (channel === "9p" || channel === "virtiofs") {
+  if (channel === "9p" || channel === "virtiofs" || channel === "smb") {
     throw new HatchwayError("invalid", `${channel} needs the folder that it is to share`, {
       hint: `keep one with: hatchway share NAME --out FOLDER --key FILE --watch, and name it by --file`,
     });
   }
-  const image = channel === "disk" ? "--format erofs" : "--format tar";
   throw new HatchwayError("invalid", `${channel} needs the file that it is to bring`, {
-    hint: `make one with: hatchway image build NAME ${image} --out FILE, and name it by --file`,
+    hint: `make one with: ${makingOf(channel)}, and name it by --file`,
   });
+}
+
+function makingOf(channel: WiredChannel): string {
+  if (channel === "tcp") return `hatchway pki guest NAME --host ${USER_NETWORK.host}:5107`;
+  return `hatchway image build NAME --format ${channel === "disk" ? "erofs" : "tar"} --out FILE`;
 }
 
 /** A refusal for all channels of a VMM but some. */
@@ -71,6 +76,14 @@ export function fileNotes(file: string): string[] {
   ];
 }
 
+/** Notes that hold for whoever brings a guest's certificate. */
+export function certificateNotes(file: string, network: string): string[] {
+  return [
+    `"${file}" is what hatchway pki guest has written; whoever reads it is that VM, so let the VMM alone read it, when it starts`,
+    network,
+    "the daemon has to serve guests where the file's first line says: guest-listen in config.yaml",
+  ];
+}
 /** Notes that hold for whoever shares a folder. */
 export function shareNotes(channel: "9p" | "virtiofs"): string[] {
   const options = channel === "9p" ? "ro,nosuid,nodev,noexec,trans=virtio,version=9p2000.L" : "ro,nosuid,nodev,noexec";

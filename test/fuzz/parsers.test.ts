@@ -10,7 +10,7 @@ import { readJson } from "#admin/json-value";
 import { readTarget } from "#admin/target";
 import { serveSessions } from "#channel/serial-session";
 import { parseConfig } from "#daemon/config";
-import { parseClaim, parseReceipt } from "#guest/messages";
+import { parseClaim, parseEnrolment, parseReceipt } from "#guest/messages";
 import { readBitwarden } from "#import/bitwarden";
 import { readEnvFile } from "#import/env-file";
 import { readJsonSecrets } from "#import/json";
@@ -116,6 +116,12 @@ const targets: Target[] = [
     seeds: text(`{"key":"${"0f".repeat(32)}"}`),
     words: JSON_WORDS,
     read: (input) => void parseClaim(input),
+  },
+  {
+    name: "an enrolment",
+    seeds: text(`{"guest":"${"0f".repeat(32)}","nonce":"${"1e".repeat(32)}","mac":"${"2d".repeat(32)}"}`),
+    words: JSON_WORDS,
+    read: (input) => void parseEnrolment(input),
   },
   { name: "a receipt", seeds: text(receipt), words: JSON_WORDS, read: (input) => void parseReceipt(input) },
   {

@@ -10,14 +10,15 @@ import { GuestConnection, type GuestAnswer } from "#test/kit/guest-connection";
 import { COMPILED, ended, type Ended } from "#test/kit/guest-namespace";
 
 export interface ChannelCase {
-  kind: VmBody["channels"][number]["kind"];
+  /** Of the daemon, in whose folder it may put what belongs to that. */
+  config?: (folder: string) => Promise<string>;
   /** Whether the place itself proves that the guest's root asks, so that no claim is needed. */
   rootOnly: boolean;
-  /** The socket that the VMM brings the guest's connections to. */
-  socket(vm: VmBody): string;
+  /** The socket that the VMM brings the guest's connections to, or the file by which the guest gets to the host. */
+  socket(vm: VmBody, daemon: TestDaemon): string | Promise<string>;
   open(socket: string): Promise<GuestConnection>;
-  /** `--from` of the agent. */
-  source(socket: string): string;
+  /** What the agent is told of it. */
+  source(socket: string): string[];
 }
 
 export const KEY: string = "5a".repeat(32);
@@ -58,13 +59,13 @@ export function describeChannel(name: string, channel: ChannelCase): void {
     let b: string;
 
     beforeEach(async () => {
-      daemon = await TestDaemon.open();
+      daemon = await TestDaemon.open("system", channel.config);
       onTestFinished(() => daemon[Symbol.asyncDispose]());
       await daemon.secret("db", "the password");
       await daemon.secret("binary", BINARY, "?permissions=0440&uid=1000&gid=1001");
       await daemon.secret("foreign", "of b alone");
-      a = channel.socket(await daemon.vm("a", RUNNER_A, "db", "binary"));
-      b = channel.socket(await daemon.vm("b", RUNNER_B, "foreign"));
+      a = await channel.socket(await daemon.vm("a", RUNNER_A, "db", "binary"), daemon);
+      b = await channel.socket(await daemon.vm("b", RUNNER_B, "foreign"), daemon);
     });
 
     async function open(socket: string = a): Promise<GuestConnection> {
@@ -223,7 +224,7 @@ export function describeChannel(name: string, channel: ChannelCase): void {
       onTestFinished(() => rm(root, { recursive: true }));
       const sync = (): Promise<Ended> => {
         const from = channel.source(a);
-        const argv = [...COMPILED.command, "secrets", "sync", "--from", from, "--root", root, "--no-mount"];
+        const argv = [...COMPILED.command, "secrets", "sync", ...from, "--root", root, "--no-mount"];
         return ended(spawn(argv[0] ?? "", argv.slice(1), { stdio: ["ignore", "pipe", "pipe"] }));
       };
       expect(await sync()).toMatchObject({ code: 0, stderr: "" });

@@ -37,11 +37,14 @@ export class TestDaemon {
   }
 
   /** `system` by default: others may pass to the sockets, as in /run, and each VM has a runner of its own. */
-  static async open(mode: "session" | "system" = "system", config?: string): Promise<TestDaemon> {
+  static async open(
+    mode: "session" | "system" = "system",
+    config?: string | ((folder: string) => Promise<string>),
+  ): Promise<TestDaemon> {
     const folder = await mkdtemp("/tmp/hw-");
     await chmod(folder, 0o711);
     const made = new TestDaemon(folder, mode);
-    if (config !== undefined) await made.configure(config);
+    if (config !== undefined) await made.configure(typeof config === "string" ? config : await config(folder));
     await made.start();
     return made;
   }

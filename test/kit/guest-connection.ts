@@ -17,7 +17,8 @@ export class GuestConnection {
   #ended = false;
   #wake: () => void = () => undefined;
 
-  private constructor(socket: Socket) {
+  /** Of a socket that is connected. */
+  constructor(socket: Socket) {
     this.socket = socket;
     socket.on("data", (bytes: Buffer) => {
       this.#received = Buffer.concat([this.#received, bytes]);

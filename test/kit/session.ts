@@ -1,7 +1,7 @@
 // A user's session: a daemon of his own in a folder of his own, and the commands that he types, run as they are.
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { SecretBody, StatusBody } from "#api";
 import type { VmBody } from "#api-vm";
@@ -134,6 +134,17 @@ export class Session implements AsyncDisposable {
     await this.end("SIGTERM");
     rmSync(this.folder, { recursive: true, force: true });
   }
+}
+
+/** A session whose daemon serves guests of a network on the loopback, by a certificate for these names. */
+export async function withGuests(...names: string[]): Promise<Session> {
+  const session = new Session();
+  await session.ok(["pki", "init", "--session"]);
+  await session.ok(["pki", "server", "guests", "--session", ...names.flatMap((name) => ["--name", name])]);
+  const config = join(session.folder, "c/hatchway/config.yaml");
+  writeFileSync(config, 'guest-listen: ["127.0.0.1:0"]\n', { mode: 0o600 });
+  await session.serve();
+  return session;
 }
 
 async function text(stream: AsyncIterable<Buffer>): Promise<string> {

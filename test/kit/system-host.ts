@@ -19,7 +19,10 @@ export const THIRD: HostUser = { name: "third", uid: 61_003, gid: 61_003 };
 /** Shares the primary group of R1. */
 export const R1_GROUP: HostUser = { name: "r1-too", uid: 61_004, gid: 61_001 };
 
-const USERS = [R1, R2, THIRD, R1_GROUP];
+/** What sshd gives its rights up to. */
+const SSHD: HostUser = { name: "sshd", uid: 61_005, gid: 65_534 };
+
+const USERS = [R1, R2, THIRD, R1_GROUP, SSHD];
 
 export interface Ended {
   code: number;
@@ -134,6 +137,14 @@ export class SystemHost implements AsyncDisposable {
     const exit = once(this.#holder, "exit");
     this.#holder.stdin?.end();
     await exit;
+  }
+
+  /** Starts a program as root and leaves it to the caller, who ends it before the host. */
+  start(argv: readonly string[], env: Record<string, string> = {}): ChildProcess {
+    return spawn("nsenter", [...this.#enter, ...argv], {
+      env: { ...this.#env, ...env },
+      stdio: ["ignore", "ignore", "pipe"],
+    });
   }
 
   /** A path of that host, as this process reaches it. */

@@ -134,7 +134,7 @@ describe("the control socket of a VM", () => {
       secrets: ["a", "b"],
     });
     const { channels } = JSON.parse((await call(control, "GET", "/arguments")).text) as Pick<VmBody, "channels">;
-    expect(channels.map(({ kind }) => kind)).toEqual(["vsock", "virtio-serial"]);
+    expect(channels.map(({ kind }) => kind)).toEqual(["vsock", "virtio-serial", "ssh"]);
     expect((await call(control, "GET", "/secrets")).status).toBe(404);
     expect((await call(control, "GET", "/vms/web-1")).status).toBe(404);
     expect((await call(control, "POST", "/bundle")).status).toBe(405);

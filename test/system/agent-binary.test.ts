@@ -1,7 +1,8 @@
 // Facts about the compiled agent as a file and as a process.
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, it } from "vitest";
+import { beforeEach, describe, it } from "vitest";
+import { guestAndHost } from "#test/kit/guest-and-host";
 import { AARCH64, COMPILED, ended, GuestNamespace } from "#test/kit/guest-namespace";
 import { env, file, HostPeer, type Given } from "#test/kit/host-peer";
 
@@ -47,15 +48,9 @@ describe.each([COMPILED, AARCH64])("the agent's file, $name", ({ command }) => {
     let from: string;
 
     beforeEach(async () => {
-      guest = await GuestNamespace.open();
-      host = new HostPeer();
-      await host.listen(join(guest.outside, "api"));
-      from = `unix:${join(guest.outside, "api")}`;
-    });
-
-    afterEach(async () => {
-      await host.close();
-      await guest.close();
+      const made = await guestAndHost();
+      ({ guest, host, from } = made);
+      return made.close;
     });
 
     it("installs a bundle", async ({ expect }) => {

@@ -1,8 +1,9 @@
 // What the agent does outside its own root: links, and actions on a change.
 import { once } from "node:events";
 import { existsSync, readFileSync, readlinkSync } from "node:fs";
-import { join } from "node:path";
-import { afterEach, beforeEach, describe, it } from "vitest";
+
+import { beforeEach, describe, it } from "vitest";
+import { guestAndHost } from "#test/kit/guest-and-host";
 import { COMPILED, GuestNamespace, ON_NODE, type Ended } from "#test/kit/guest-namespace";
 import { file, HostPeer, type Given } from "#test/kit/host-peer";
 
@@ -19,15 +20,9 @@ describe.each([COMPILED, ON_NODE])("effects of hatchway-agent, $name", ({ comman
   let from: string;
 
   beforeEach(async () => {
-    guest = await GuestNamespace.open();
-    host = new HostPeer();
-    await host.listen(join(guest.outside, "api"));
-    from = `unix:${join(guest.outside, "api")}`;
-  });
-
-  afterEach(async () => {
-    await host.close();
-    await guest.close();
+    const made = await guestAndHost();
+    ({ guest, host, from } = made);
+    return made.close;
   });
 
   const sync = (): Promise<Ended> => guest.run([...command, "sync", "--from", from]);

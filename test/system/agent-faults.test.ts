@@ -3,8 +3,9 @@ import { once } from "node:events";
 import { closeSync, constants, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, it } from "vitest";
+import { beforeAll, beforeEach, describe, it } from "vitest";
 import { parseManifest } from "#protocol/manifest";
+import { guestAndHost } from "#test/kit/guest-and-host";
 import { COMPILED, ended, GuestNamespace, ON_NODE, type Ended } from "#test/kit/guest-namespace";
 import { env, file, HostPeer, type Given } from "#test/kit/host-peer";
 import { readBundle } from "#test/kit/bundle";
@@ -31,13 +32,9 @@ describe("hatchway-agent, compiled, given the bundle vectors", () => {
   let host: HostPeer;
 
   beforeAll(async () => {
-    guest = await GuestNamespace.open();
-    host = new HostPeer();
-    await host.listen(join(guest.outside, "api"));
-  });
-  afterAll(async () => {
-    await host.close();
-    await guest.close();
+    const made = await guestAndHost();
+    ({ guest, host } = made);
+    return made.close;
   });
 
   const sync = (): Promise<Ended> =>
@@ -75,15 +72,9 @@ describe.each([
   let from: string;
 
   beforeEach(async () => {
-    guest = await GuestNamespace.open();
-    host = new HostPeer();
-    await host.listen(join(guest.outside, "api"));
-    from = `unix:${join(guest.outside, "api")}`;
-  });
-
-  afterEach(async () => {
-    await host.close();
-    await guest.close();
+    const made = await guestAndHost();
+    ({ guest, host, from } = made);
+    return made.close;
   });
 
   const argv = (...args: string[]): string[] => [...command, ...args, "--from", from];

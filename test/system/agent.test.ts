@@ -2,7 +2,8 @@
 import { once } from "node:events";
 import { closeSync, mkdirSync, openSync, readFileSync, readlinkSync, readSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, it } from "vitest";
+import { beforeEach, describe, it } from "vitest";
+import { guestAndHost } from "#test/kit/guest-and-host";
 import { COMPILED, ended, GuestNamespace, ON_NODE, type Ended } from "#test/kit/guest-namespace";
 import { env, file, HostPeer, MTIME } from "#test/kit/host-peer";
 
@@ -15,16 +16,9 @@ describe.each([COMPILED, ON_NODE])("hatchway-agent, $name", ({ command }) => {
   let from: string;
 
   beforeEach(async () => {
-    guest = await GuestNamespace.open();
-    host = new HostPeer();
-    const socket = join(guest.outside, "api");
-    await host.listen(socket);
-    from = `unix:${socket}`;
-  });
-
-  afterEach(async () => {
-    await host.close();
-    await guest.close();
+    const made = await guestAndHost();
+    ({ guest, host, from } = made);
+    return made.close;
   });
 
   const agent = (...args: string[]): Promise<Ended> => guest.run([...command, ...args]);
@@ -281,7 +275,10 @@ describe.each([COMPILED, ON_NODE])("hatchway-agent, $name", ({ command }) => {
     const cases: [string[], string][] = [
       [["sync", "--what"], 'error: unknown flag "--what"\n'],
       [["sync", "extra"], 'error: unexpected argument "extra"\n'],
-      [["sync", "--from", "tls:host:5107"], 'error: source "tls" is not in this version\n'],
+      [
+        ["sync", "--from", "tls:host"],
+        'error: source "tls:host" should be tls:HOST:PORT, an IPv6 address in brackets\n',
+      ],
       [["sync", "--root", "relative"], 'error: --root "relative" should be an absolute path\n'],
       [["exec"], "error: exec needs a command: hatchway-agent exec -- CMD\n"],
     ];

@@ -2,7 +2,7 @@
 import { describe, it } from "vitest";
 import { Desk, mismatch, readTranscript } from "#test/kit/documents";
 
-describe.each(["docs/operations.md", "docs/secrets.md", "docs/channels.md", "docs/directory.md", "docs/systemd.md"])(
+describe.each(["operations", "secrets", "channels", "directory", "systemd", "ssh"].map((name) => `docs/${name}.md`))(
   "%s",
   (path) => {
     const { steps } = readTranscript(path);

@@ -45,6 +45,18 @@ describe("hatchway doctor", () => {
     expect((await session.run(["doctor", "nothing"])).code).toBe(3);
   });
 
+  it("says how the token of a vm stands that enrols", async ({ expect }) => {
+    await session.ok(["vm", "create", "own", "--external", "--secret", "db"]);
+    expect((await look("own")).of.has("enrolment")).toBe(false);
+    await session.ok(["vm", "enrol", "own", "--out", join(session.state, "token")]);
+    const { code, of } = await look("own");
+    expect([code, of.get("enrolment")?.detail]).toEqual([0, "nobody has used its token"]);
+    expect(await session.ok(["vm", "status", "own"])).toMatch(/^enrolment +waiting for its guest, 0 reboots left$/m);
+    const { stderr } = await session.run(["vm", "create", "two", "--external", "--enrol"]);
+    expect(stderr).toContain("hatchway vm enrol two --out FILE");
+    await session.ok(["vm", "remove", "own"]);
+  });
+
   it("says of each thing that is amiss what mends it, and that mends it", async ({ expect }) => {
     const { control_socket: control, channels } = await session.vm("web");
     const serial = channels.find(({ kind }) => kind === "virtio-serial")?.path ?? "";
@@ -106,6 +118,7 @@ describe.each([COMPILED, ON_NODE])("hatchway-agent doctor, $name", ({ command })
     expect(code).toBe(1);
     expect(of.get("source")).toMatchObject({ state: "fail", mend: expect.stringContaining("--from SOURCE") });
     expect(of.get("exchange")?.state).toBe("ok");
+    expect([of.get("token")?.state, of.get("key")?.state]).toEqual(["none", "none"]);
     expect(of.get("agent")).toMatchObject({ state: "none", mend: "hatchway-agent run, or sync" });
     guest.shell("! test -e /run/hatchway");
     expect((await guest.run([...command, "doctor"])).stdout).toMatch(/^FAIL {2}source +no way to a host is found$/m);

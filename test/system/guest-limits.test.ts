@@ -171,7 +171,7 @@ async function connectAs(uid: number, socket: string): Promise<string> {
 }
 
 describe("another user of the host", () => {
-  const sockets = ["control.sock", "vsock_5107", "serial.sock", "console.sock"];
+  const sockets = ["control.sock", "vsock_5107", "serial.sock", "ssh.sock", "console.sock"];
 
   test("reaches none of a vm's sockets; its runner reaches his own, and no other's", async ({ expect }) => {
     for (const name of sockets) {

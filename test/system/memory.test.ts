@@ -1,14 +1,16 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { randomBytes } from "node:crypto";
 import { dirname, join } from "node:path";
 import { onTestFinished, test } from "vitest";
+import type { VmBody } from "#api-vm";
 import { KEY } from "#test/kit/channel-conformance";
 import { GuestConnection } from "#test/kit/guest-connection";
 import { call } from "#test/kit/http";
 import { countInMemory } from "#test/kit/memory";
+import { guestListenConfig, issueGuest, openTls } from "#test/kit/tls-guest";
 
 const CANARY = "memory-canary-0x5eed-";
 /** The same in base64, as far as it is the same wherever a repetition of it starts. */
@@ -20,8 +22,11 @@ const IN_BASE64 = [0, 1, 2].map((shift) => {
 const NAME = "this-name-is-no-secret";
 
 /** A daemon in a process of its own. */
-async function started(): Promise<{ pid: number; socket: string }> {
+async function started(
+  prepare: (folder: string) => Promise<void> = async () => undefined,
+): Promise<{ pid: number; socket: string; folder: string }> {
   const folder = await mkdtemp(join(tmpdir(), "hatchway-memory-"));
+  await prepare(folder);
   const child = spawn(process.execPath, [join(import.meta.dirname, "../kit/daemon-child.ts"), folder], {
     stdio: ["ignore", "pipe", "inherit"],
   });
@@ -32,7 +37,7 @@ async function started(): Promise<{ pid: number; socket: string }> {
     await rm(folder, { recursive: true });
   });
   await once(child.stdout, "data");
-  return { pid: child.pid ?? 0, socket: join(folder, "run", "hatchway.sock") };
+  return { pid: child.pid ?? 0, socket: join(folder, "run", "hatchway.sock"), folder };
 }
 
 test("the daemon keeps no copy of a value that it was given or has given out", async ({ expect }) => {
@@ -55,6 +60,27 @@ test("the daemon keeps no copy of a value that it was given or has given out", a
   const [name, ...copies] = await countInMemory(pid, [NAME, CANARY, ...IN_BASE64]);
   expect(name).toBeGreaterThan(0);
   expect(copies).toEqual([0, 0, 0, 0]);
+});
+
+test("there is no copy of a value that left by TLS", { timeout: 180_000 }, async ({ expect }) => {
+  const { pid, socket, folder } = await started(async (made) => {
+    const config = await guestListenConfig(made);
+    await writeFile(join(made, "config/config.yaml"), config, { mode: 0o600 });
+  });
+  const values = { small: randomBytes(48), large: randomBytes(100_000) };
+  for (const [name, value] of Object.entries(values)) await call(socket, "PUT", `/secrets/${name}/value`, value);
+  const made = await call(socket, "POST", "/vms", JSON.stringify({ name: "web-1", secrets: Object.keys(values) }));
+  const guest = await openTls(await issueGuest(folder, JSON.parse(made.text) as VmBody));
+  onTestFinished(() => guest.close());
+  for (let round = 0; round < 200; round++) {
+    for (const [name, value] of Object.entries(values)) {
+      const answer = await guest.ask(`GET /v1/secrets/${name}`);
+      if (answer?.body.equals(value) !== true) throw new Error(`"${name}" did not come`);
+    }
+  }
+  await call(socket, "PUT", "/secrets/other/value", Buffer.alloc(200_000, 0x2e));
+  const needles = Object.values(values).flatMap((value) => [value.subarray(0, 32), value.subarray(-32)]);
+  expect(await countInMemory(pid, needles)).toEqual(needles.map(() => 0));
 });
 
 /** How often a value is written and read, each way. */

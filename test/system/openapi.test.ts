@@ -139,6 +139,8 @@ describe("/openapi.json", () => {
     expect(await ask("POST /vms/{name}/token", "/vms/web-9/token", json({ reboots: 1 }))).toBe(200);
     expect(await ask("POST /vms/{name}/token", "/vms/web-1/token", json({ reboots: -1 }))).toBe(400);
     expect(await ask("POST /vms/{name}/image", "/vms/web-1/image", json({ format: "ext4" }))).toBe(400);
+    const push = { revision: "0.0.0", mount: "tmpfs" };
+    expect(await ask("POST /vms/{name}/push", "/vms/web-1/push", json(push))).toBe(400);
     expect(await ask("POST /vms/{name}/image", "/vms/web-1/image", json({ format: "tar", wait: 61 }))).toBe(400);
     const wiring = "GET /vms/{name}/arguments";
     expect(await ask("POST /vms", "/vms", json({ name: "own", secrets: ["a"] }))).toBe(201);

@@ -27,9 +27,9 @@ beforeEach(async () => {
   pki = join(folder, "pki");
   mkdirSync(join(folder, "config"), { mode: 0o700 });
   await using authority = await Authority.create(pki, 30);
-  await authority.issue("server", "db", undefined, HOSTS);
-  for (const name of ["ci", "ada"]) await authority.issue("client", name);
-  await authority.issue("guest", "web-1");
+  await authority.issue({ kind: "server", name: "db", hosts: HOSTS });
+  for (const name of ["ci", "ada"]) await authority.issue({ kind: "client", name });
+  await authority.issue({ kind: "guest", name: "web-1", vmId: "00112233445566778899aabbccddeeff" });
 });
 afterEach(async () => {
   await daemon?.close();

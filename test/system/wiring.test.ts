@@ -34,8 +34,14 @@ describe("libvirt", () => {
       ["disk", "--file", "/dev/shm/d.erofs"],
       ["9p", "--file", "/dev/shm/web/files"],
       ["virtiofs", "--file", "/dev/shm/web/files"],
+      ["tcp", "--file", "/etc/hatchway/pki/guest/web.pem"],
     ];
-    const seen: Record<string, string> = { "virtio-serial": "org.hatchway.0", "fw-cfg": "a&amp;b", disk: "HATCHWAY" };
+    const seen: Record<string, string> = {
+      "virtio-serial": "org.hatchway.0",
+      "fw-cfg": "a&amp;b",
+      disk: "HATCHWAY",
+      tcp: "opt/org.hatchway/tls",
+    };
     for (const [channel = "", ...more] of cases) {
       const xml = await session.ok(["vm", "args", "web", "--vmm", "libvirt", "--channel", channel, ...more]);
       const path = join(folder, `${channel}.xml`);

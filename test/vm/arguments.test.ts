@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, it } from "vitest";
 import { runInGuest } from "#client/guest-shell";
 import { guestFiles } from "#test/kit/guest";
-import { Session } from "#test/kit/session";
+import { Session, withGuests } from "#test/kit/session";
 
 const VM = "own";
 const VALUE = "canary-of-arguments";
@@ -20,7 +20,7 @@ let memory: string;
 let children: ChildProcess[];
 
 beforeAll(async () => {
-  session = await Session.start();
+  session = await withGuests("10.0.2.2");
   memory = mkdtempSync("/dev/shm/hatchway-arguments.");
   children = [];
   await session.ok(["secret", "create", "db", "--uid", "1000", "--mode", "0440"], { stdin: VALUE });
@@ -92,6 +92,18 @@ describe("a QEMU of one's own", () => {
     expect(await output(socket, `${WAIT} ${LOOK}`)).toBe(SEEN);
     await end(qemu);
     await end(vhost);
+  });
+
+  it("has them by tcp, with the guest's certificate in its firmware", async ({ expect }) => {
+    const port = /guests are served on 127\.0\.0\.1:([0-9]+)/.exec(await session.ok(["logs"]))?.[1] ?? "";
+    await session.ok(["pki", "guest", VM, "--session", "--host", `10.0.2.2:${port}`]);
+    const file = join(session.folder, `c/hatchway/pki/guest/${VM}.pem`);
+    const { qemu, socket } = boot(
+      await session.ok(["vm", "args", VM, "--channel", "tcp", "--file", file]),
+      "hatchway.net=10.0.2.15/24,10.0.2.2",
+    );
+    expect(await output(socket, `${WAIT} ${LOOK}`)).toBe(SEEN);
+    await end(qemu);
   });
 
   it("has them by fw-cfg, smbios and disk at once, with the files that the notes say", async ({ expect }) => {

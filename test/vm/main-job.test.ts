@@ -79,6 +79,42 @@ describe("the main job", () => {
     expect(await session.guest(VM, "cat /tmp/container/secrets/owned; umount /tmp/container")).toBe("seen inside");
   });
 
+  it("in a container follows changes by a mount of the folder, not by one of the set or of a file", async ({
+    expect,
+  }) => {
+    // As Docker and Compose make them: bind mounts in a mount namespace that hears nothing of the guest's own.
+    const mounts = [`/run/hatchway all`, `${ROOT} set`, `${ROOT}/owned changing`, `${ROOT}/binary staying`];
+    const bind = mounts.map((words) => `mount --bind ${words.replace(" ", " /tmp/c/")}`).join(" && ");
+    await session.guest(
+      VM,
+      `mkdir -p /tmp/c/all /tmp/c/set && touch /tmp/c/changing /tmp/c/staying
+       setsid unshare -m sh -c 'mount --make-rprivate / && ${bind} && echo $$ >/tmp/c/pid && exec sleep 100000' >/dev/null 2>&1 3>&- &
+       while ! [ -s /tmp/c/pid ]; do sleep 0.1; done`,
+    );
+    const inside = (script: string): Promise<string> =>
+      session.guest(VM, `cd /proc/$(cat /tmp/c/pid)/root/tmp/c && ${script}`);
+    const before = await inside("cat changing set/owned; stat -c %i staying; sha256sum <staying");
+    expect(before).toMatch(/^seen insideseen inside/);
+    const staying = before.slice("seen insideseen inside".length);
+    await session.ok(["secret", "update", "owned", "--wait"], { stdin: "rotated" });
+    expect(await inside("cat all/secrets/owned")).toBe("rotated");
+    // The old set is empty, and the old file is overwritten, since nobody has it open.
+    expect(await inside("ls set")).toBe("");
+    expect(await inside("cat changing")).toBe("\0".repeat("seen inside".length));
+    expect(await inside("stat -c %i staying; sha256sum <staying")).toBe(staying);
+    // Who has the file open reads on what it was.
+    await session.guest(
+      VM,
+      `setsid sh -c 'exec 4<${ROOT}/owned; >/tmp/c/open; until [ -e /tmp/c/go ]; do sleep 0.1; done; cat <&4 >/tmp/c/read' >/dev/null 2>&1 3>&- &
+       until [ -e /tmp/c/open ]; do sleep 0.1; done`,
+    );
+    await session.ok(["secret", "update", "owned", "--wait"], { stdin: "seen inside" });
+    expect(await session.guest(VM, ">/tmp/c/go; until [ -s /tmp/c/read ]; do sleep 0.1; done; cat /tmp/c/read")).toBe(
+      "rotated",
+    );
+    await session.guest(VM, "kill $(cat /tmp/c/pid)");
+  });
+
   it("attaches and detaches while the guest runs", async ({ expect }) => {
     await session.ok(["vm", "attach", VM, "unattached", "--as", "late/file"]);
     await session.synced(VM);

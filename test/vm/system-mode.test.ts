@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, it } from "vitest";
 import { R1, R1_GROUP, R2, SystemHost, THIRD, type HostUser } from "#test/kit/system-host";
 
 const FOLDER = (vm: string): string => `/run/hatchway/vm/${vm}`;
-const SOCKETS = ["control.sock", "vsock_5107", "serial.sock", "console.sock", "qmp.sock", "shell.sock"];
+const SOCKETS = ["control.sock", "vsock_5107", "serial.sock", "ssh.sock", "console.sock", "qmp.sock", "shell.sock"];
 
 interface Got {
   status: number;
