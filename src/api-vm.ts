@@ -22,6 +22,8 @@ export interface VmRequestBody {
   /** A user name or uid of the host; the caller's own when absent. */
   runner?: string | number;
   launch?: LaunchBody;
+  /** What its guest is called on the host kernel's AF_VSOCK, from 3 on; not together with `launch`. */
+  cid?: number;
   /** It runs already, started by something else; not together with `launch`. The runner is whose its process is. */
   adopt?: AdoptBody;
 }

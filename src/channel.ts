@@ -74,14 +74,14 @@ export interface ChannelVm {
 /** What a channel knows of a stream. */
 export interface GuestIdentity {
   vmId: string;
-  channel: ChannelKind | "tcp";
+  channel: ChannelKind | "tcp" | "af-vsock";
   /** Only the guest's root can have opened it. */
   rootOnly: boolean;
 }
 
 /** Of a stream that came by a socket of this host. */
 export interface LocalIdentity extends GuestIdentity {
-  channel: ChannelKind;
+  channel: ChannelKind | "af-vsock";
   /** The process that brought the stream: the VMM, or one of its devices. */
   pid: number;
 }

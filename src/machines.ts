@@ -25,7 +25,7 @@ export interface VmView {
   /** What its live channels listen on. */
   channels: { kind: ChannelKind; path: string }[];
   controlSocket: string;
-  /** What of an adopted VM could not be done, and what to do about it. */
+  /** What of a VM could not be done, and what to do about it. */
   problem?: { message: string; hint?: string };
 }
 

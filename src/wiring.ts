@@ -5,7 +5,18 @@ export const VMMS = ["qemu", "firecracker", "cloud-hypervisor", "libvirt", "vmsp
 export type VmmName = (typeof VMMS)[number];
 
 /** The ways into a guest that a VMM can be told of. */
-export const WIRED = ["virtio-serial", "vsock", "fw-cfg", "smbios", "disk", "9p", "virtiofs", "tcp"] as const;
+export const WIRED = [
+  "virtio-serial",
+  "vsock",
+  "fw-cfg",
+  "smbios",
+  "disk",
+  "9p",
+  "virtiofs",
+  "smb",
+  "tcp",
+  "af-vsock",
+] as const;
 export type WiredChannel = (typeof WIRED)[number];
 
 /**
@@ -43,12 +54,14 @@ export interface WiringRequest {
   channel: WiredChannel;
   /** Absolute paths of the sockets that the daemon listens on: for vsock without `_5107`. */
   sockets: Readonly<Record<"virtio-serial" | "vsock", string>>;
-  /** Absolute path of the file that a channel which is none of a socket brings; of the folder, for 9p and virtiofs. */
+  /** Absolute path of the file that a channel which is none of a socket brings; of the folder, for what shares one. */
   file: string | undefined;
   /** Files of fw_cfg, for that channel: a whole bundle in one, or one for each secret; for tcp the guest's certificate. */
   firmware: readonly { name: string; file: string }[];
   /** What stands before the bundle's base64 in a string of SMBIOS. */
   oemPrefix: string;
+  /** What the guest is called on the AF_VSOCK of the host's kernel, where it has such a number. */
+  cid: number | undefined;
   /** Of the guest. */
   memoryMiB: number;
   /** QEMU's, where it is known. */

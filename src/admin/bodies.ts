@@ -191,6 +191,13 @@ export async function vmRequest(
   if (launch && said.adopt) {
     throw new HatchwayError("invalid", "a vm that runs already is adopted, or one is launched, not both");
   }
+  const cid = said.cid ?? said.adopt?.cid;
+  if (launch && cid !== undefined) {
+    throw new HatchwayError(
+      "invalid",
+      "vm launch gives its guests no vsock of the kernel's, so that a cid means nothing",
+    );
+  }
   const adopted = said.adopt && adoption(said.adopt);
   return {
     name: said.name,
@@ -198,7 +205,7 @@ export async function vmRequest(
     ...(launch && { launch: await launchOptions(launch) }),
     ...(adopted && { adopted }),
     ...(said.adopt?.pid !== undefined && { pid: said.adopt.pid }),
-    ...(said.adopt?.cid !== undefined && { cid: said.adopt.cid }),
+    ...(cid !== undefined && { cid }),
     grants: (said.secrets ?? []).map((secret) =>
       typeof secret === "string" ? { secret, change: {} } : grantRequest(secret.name, secret),
     ),

@@ -198,16 +198,16 @@ const domain = named((name) =>
   /^[^-./\p{Cc}][^/\p{Cc}]{0,199}$/u.test(name) ? undefined : "is not the name of a domain of libvirt",
 );
 const pid = z.int("is not an integer").min(1, "is below 1").max(4_194_304, "is above 4194304");
+const cid = z
+  .int("is not an integer")
+  .min(3, "is below 3: 0 to 2 are taken, by vsock(7)")
+  .max(4_294_967_294, "is above 4294967294");
 const adopt: z.ZodType<Said<AdoptBody>> = z.strictObject({
   uds: file.optional(),
   qmp: file.optional(),
   libvirt: domain.optional(),
   pid: pid.optional(),
-  cid: z
-    .int("is not an integer")
-    .min(3, "is below 3: 0 to 2 are taken, by vsock(7)")
-    .max(4_294_967_294, "is above 4294967294")
-    .optional(),
+  cid: cid.optional(),
 });
 
 /** `POST /vms/NAME/process` */
@@ -233,6 +233,7 @@ export const vmCreation: Form<VmSaid> = form(
     default_secrets: z.boolean("is neither true nor false").optional(),
     runner: runner.optional(),
     launch: launch.optional(),
+    cid: cid.optional(),
     adopt: adopt.optional(),
   }),
 );

@@ -63,6 +63,7 @@ export async function argumentsOf(
   const request: WiringRequest = {
     channel,
     sockets: socketsOf(view),
+    cid: view.vm.cid,
     file: query.file,
     firmware: await firmwareFiles(channel, wirer, guest, query.file, () => manifestOf(vault, caller, view)),
     oemPrefix: BUNDLE_STRING,
@@ -125,7 +126,8 @@ export async function channelsOf(
   const manifest = await manifestOf(vault, caller, view);
   const guest = guestOf(view, query);
   const { servesNetwork } = machines;
-  const all = explain({ manifest, wirer, isLaunched, servesNetwork, qemu, guest, systemd: query.systemd });
+  const { systemd } = query;
+  const all = explain({ manifest, wirer, isLaunched, servesNetwork, qemu, guest, systemd, cid: view.vm.cid });
   return {
     vm: name,
     vmm: wirer.vmm,

@@ -21,6 +21,7 @@ function situation(entries: Partial<ManifestEntry>[], change: Partial<Situation>
     qemu: { major: 7, minor: 2, patch: 22 },
     guest: { reader: "agent", memoryMiB: 256, allowReserved: false },
     systemd: undefined,
+    cid: undefined,
     ...change,
   };
 }
@@ -119,4 +120,10 @@ test("what is lost is said of this bundle", ({ expect }) => {
 test("docs/channels.md says of each way what vm explain says", ({ expect }) => {
   const lines = readFileSync(new URL("../../docs/channels.md", import.meta.url), "utf8").split("\n");
   for (const way of WAYS) expect(lines).toContain(wayRow(way));
+});
+
+test("the kernel's vsock fits a VM that has a CID", ({ expect }) => {
+  expect(why("af-vsock", situation(small))).toBe("the VM has no CID");
+  expect(why("af-vsock", situation(small, { cid: 7 }))).toBe("fits");
+  expect(why("af-vsock", situation(small, { cid: 7, wirer: WIRERS.firecracker }))).toContain("firecracker");
 });

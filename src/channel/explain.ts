@@ -22,6 +22,8 @@ export interface Situation {
   guest: BootGuest;
   /** The guest's version of systemd, where it is said. */
   systemd: number | undefined;
+  /** The VM's number on the AF_VSOCK of the host's kernel, where it has one. */
+  cid: number | undefined;
 }
 
 export interface Explained {
@@ -56,12 +58,21 @@ function unfitOf({ name, built }: Way, situation: Situation): Unfit | undefined 
     return { reason: "vm launch gives its guests no network", instead: "use virtio-serial" };
   }
   if (!isWired(name)) return undefined;
-  const { wirer, isLaunched, servesNetwork, qemu, guest, manifest } = situation;
-  if (isLaunched && name === "vsock") {
+  const { wirer, isLaunched, servesNetwork, qemu, guest, manifest, cid } = situation;
+  if (name === "af-vsock" && cid === undefined && !isLaunched) {
+    return { reason: "the VM has no CID", instead: "make it with one: hatchway vm create NAME --external --cid 7" };
+  }
+  if (isLaunched && (name === "vsock" || name === "af-vsock")) {
     return { reason: "vm launch gives its guests no such device", instead: "use virtio-serial" };
   }
   if (name === "tcp" && !servesNetwork) {
     return { reason: "the daemon serves no guests over a network", instead: "set guest-listen in config.yaml" };
+  }
+  if (isLaunched && name === "smb") {
+    return {
+      reason: "vm launch keeps QEMU from starting programs, and it would start smbd",
+      instead: "use 9p or virtiofs",
+    };
   }
   return (
     wirer.refusal(name, qemu) ??

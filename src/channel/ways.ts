@@ -27,12 +27,14 @@ export interface Way {
 
 const count = (number: number): string => number.toLocaleString("en-US");
 const BUNDLE = `${count(MAX_ENTRIES)} secrets, ${count(MAX_BUNDLE_SIZE)} bytes`;
-const NOT_BUILT = { built: false, limits: "", guestReaders: "", hostReaders: "", fresh: "", lost: "", needs: "" };
 const AT_START = "at the guest's next start";
 const SHARE_GUEST = "root, which has the key; whom the modes let where it is plain";
 const SHARE_FRESH = "within 2 s by the agent, at once for who reads plain files";
 const SHARE_LOST = "nothing by the agent; without one owners by name, variables, links, reactions";
 const FIRMWARE_HOST = "whoever can read the file while it is there; none for vm launch, which has it in memory";
+
+const CLAIMED =
+  "the first process that claims them in each boot: start the agent first, or have it enrol; a later one raises an alarm";
 
 /** In the order in which one is chosen. */
 export const WAYS: readonly Way[] = [
@@ -52,12 +54,22 @@ export const WAYS: readonly Way[] = [
     built: true,
     how: "hybrid vsock: a connection to the host's port 5107 arrives at a unix socket of the VM",
     limits: BUNDLE,
-    guestReaders:
-      "the first process that claims them in each boot: start the agent first, or have it enrol; a later one raises an alarm",
+    guestReaders: CLAIMED,
     hostReaders: "the VM's runner",
     fresh: "at once",
     lost: "nothing",
     needs: "the agent; vmw_vsock_virtio_transport",
+  },
+  {
+    name: "af-vsock",
+    built: true,
+    how: "AF_VSOCK of the host's kernel, port 5107: the VM is known by its CID, while the process is seen that has it",
+    limits: BUNDLE,
+    guestReaders: CLAIMED,
+    hostReaders: "whoever may open /dev/vhost-vsock and takes its CID while the VM's process is seen and has not",
+    fresh: "at once",
+    lost: "nothing",
+    needs: "the agent; vmw_vsock_virtio_transport; on the host vhost_vsock",
   },
   {
     name: "fw-cfg",
@@ -115,6 +127,17 @@ export const WAYS: readonly Way[] = [
     needs: "fuse and virtiofs, Linux 5.4; the agent, unless it is plain",
   },
   {
+    name: "smb",
+    built: true,
+    how: "the same by QEMU's own SMB server, in a network that leads nowhere else",
+    limits: BUNDLE,
+    guestReaders: "root, which has the key; every process where it is plain, which has to be allowed",
+    hostReaders: "the VM's runner where it is plain, and nobody where it is sealed",
+    fresh: "within 5 s by the agent",
+    lost: "nothing by the agent; modes and owners of plain files",
+    needs: "virtio_net and cifs; the agent, unless it is plain",
+  },
+  {
     name: "share",
     built: true,
     how: "the same folder over a network, by an SMB, NFS or SSHFS server of your own",
@@ -158,7 +181,6 @@ export const WAYS: readonly Way[] = [
     lost: "variables, links, reactions",
     needs: "sshd, sh, tar and mount, and a login as root; no agent",
   },
-  { ...NOT_BUILT, name: "af-vsock", how: "AF_VSOCK of the host's kernel, with the guest known by its CID" },
   {
     name: "tcp",
     built: true,

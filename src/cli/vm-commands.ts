@@ -124,6 +124,8 @@ function defineSshKey(command: Command): Command {
 function defineExec(command: Command): Command {
   return wiringFlags(command)
     .option("--channel <way>", `${WIRED.join(", ")} (the first of them that the VMM has)`)
+    .option("--enrol [way]", "its guest enrols, with a token in its firmware: fw-cfg (if nothing is said) or smbios")
+    .option("--reboots <number>", "for how many boots within this start the token is good, besides the first (0)")
     .description(
       "Run a QEMU of your own, of a VM made with --external, with the arguments of vm args behind its own. What fw-cfg, " +
         "smbios and disk bring is in memory that it inherits, in no file. It runs as the VM's runner, and is watched as " +
@@ -133,6 +135,7 @@ function defineExec(command: Command): Command {
       "after",
       examples(
         "hatchway vm exec web-1 -- qemu-system-x86_64 -m 512 -drive file=web-1.qcow2",
+        "hatchway vm exec web-1 --enrol --reboots 3 -- qemu-system-x86_64 -m 512 …",
         "hatchway -c embed:///srv/vms vm exec web-1 --channel fw-cfg -- qemu-system-x86_64 -m 512 …",
       ),
     );
@@ -208,7 +211,9 @@ function defineLaunch(command: Command): Command {
 
 function defineCreate(command: Command): Command {
   return machineFlags(
-    command.option("--external", "something else runs it, and reaches us through the sockets that vm show lists"),
+    command
+      .option("--external", "something else runs it, and reaches us through the sockets that vm show lists")
+      .option("--cid <number>", "with --external: what the guest is called on the host kernel's AF_VSOCK"),
   ).addHelpText(
     "after",
     examples(

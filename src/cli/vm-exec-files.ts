@@ -1,11 +1,12 @@
 // The files of a VM's boot as descriptors of memory, for `vm exec`.
 import { closeSync } from "node:fs";
-import type { ArgumentsBody } from "#api-vm";
+import type { ArgumentsBody, EnrolBody } from "#api-vm";
 import type { Client } from "#client/client";
 import { memoryFile } from "#host/memfd";
 import { BundleReader } from "#protocol/bundle";
 import { entryPath } from "#protocol/manifest";
 import { valueBuffer } from "#value-buffer";
+import { writeWord } from "./enrol-word.ts";
 
 /** What stands for the file, or the folder of files, in the arguments that the daemon gives; no path of a file system. */
 export const FOLDER = "/hatchway-boot";
@@ -28,6 +29,17 @@ export async function bootFiles(
   if (channel === "smbios") return [await wiped(image(client, vm, "tar"), (bytes) => oemFile(oemPrefix, bytes))];
   if (channel !== "fw-cfg") return [];
   return wiped(image(client, vm, "tar"), (tar) => (forSystemd ? unpacked(tar) : [oneFile(tar)]));
+}
+
+/** A token of the VM's, which its guest has to enrol with. */
+export async function tokenFile(client: Client, vm: string, enrol: EnrolBody): Promise<BootFile> {
+  const pieces: Buffer[] = [];
+  try {
+    await writeWord(client, vm, enrol, (piece) => void pieces.push(Buffer.from(piece)));
+    return await wiped(Promise.resolve(Buffer.concat(pieces)), oneFile);
+  } finally {
+    for (const piece of pieces) piece.fill(0);
+  }
 }
 
 async function image(client: Client, vm: string, format: "erofs" | "tar"): Promise<Buffer> {

@@ -7,11 +7,13 @@ import type { Socket } from "node:net";
 import type { ArgumentsBody, VmBody } from "#api-vm";
 import { HatchwayError } from "#error";
 import { WIRED, isLive } from "#wiring";
-import { bootFiles, FOLDER, type BootFile } from "./vm-exec-files.ts";
+import { readEnrol, type EnrolFlags } from "./enrol-flags.ts";
+import { wordOption } from "./enrol-word.ts";
+import { bootFiles, FOLDER, tokenFile, type BootFile } from "./vm-exec-files.ts";
 import { oneOf, readWiring, type WiringFlags } from "./vm-args.ts";
 import type { Session } from "./session.ts";
 
-export interface ExecFlags extends WiringFlags {
+export interface ExecFlags extends WiringFlags, EnrolFlags {
   channel?: string;
 }
 
@@ -30,6 +32,7 @@ export async function execVm(session: Session, operands: readonly string[], flag
     });
   }
   const wiring = readWiring(flags);
+  const enrol = readEnrol(flags);
   if ((wiring.vmm ?? "qemu") !== "qemu") {
     throw new HatchwayError("invalid", `vm exec adds arguments of QEMU's, not of ${wiring.vmm}`, {
       hint: `see what it takes with: hatchway vm args ${name} --vmm ${wiring.vmm}`,
@@ -42,8 +45,17 @@ export async function execVm(session: Session, operands: readonly string[], flag
   // A path stands for the file until it is known which descriptor it is.
   const file = said === undefined || isLive(said) ? {} : { file: FOLDER };
   const body = await client.vmArguments(name, { ...wiring, ...file, ...(said !== undefined && { channel: said }) });
+  if (enrol && !isLive(body.channel)) {
+    throw new HatchwayError("invalid", `--enrol is for secrets that come live, not by ${body.channel}`, {
+      hint: "name virtio-serial or vsock: --channel virtio-serial",
+    });
+  }
   const files = await bootFiles(client, name, body, wiring.guest === "systemd");
   const words = wordsOf(body).map((word) => inherited(word, files));
+  if (enrol) {
+    words.push(...wordOption(enrol.by, `/proc/self/fd/${FIRST_FILE + files.length}`));
+    files.push(await tokenFile(client, name, enrol));
+  }
   return run(session, vm, { become, command: [...command, ...words] }, files);
 }
 

@@ -13,15 +13,13 @@ export async function explainVm(
   flags: WiringFlags,
 ): Promise<undefined> {
   const body = await session.client.vmChannels(name, readWiring(flags));
+  const absent = body.channels.filter(({ built }) => !built).map((one) => one.name);
   session.report(body, () =>
     [
       headline(body),
       formatTable(COLUMNS, body.channels.filter(({ built }) => built).flatMap(rows)),
       ...body.channels.filter(({ built }) => built).map(details),
-      `not in this version: ${body.channels
-        .filter(({ built }) => !built)
-        .map((one) => one.name)
-        .join(", ")}`,
+      ...(absent.length === 0 ? [] : [`not in this version: ${absent.join(", ")}`]),
     ].join("\n\n"),
   );
 }

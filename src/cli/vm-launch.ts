@@ -5,6 +5,7 @@ import type { Wait } from "#client/client";
 import { HatchwayError } from "#error";
 import { vmNameProblem } from "#protocol/names";
 import { warnOfAlarms } from "./convergence.ts";
+import { readEnrol, type EnrolFlags } from "./enrol-flags.ts";
 import { readGrants, type GrantFlags } from "./grant-flags.ts";
 import { withProgress } from "./progress.ts";
 import { parseCount, parseDuration, parseMemory, plural } from "./quantity.ts";
@@ -17,8 +18,9 @@ export interface WaitFlags {
   timeout?: string;
 }
 
-export interface LaunchFlags extends GrantFlags, WaitFlags {
+export interface LaunchFlags extends GrantFlags, WaitFlags, EnrolFlags {
   external?: true;
+  cid?: string;
   runner?: string;
   kernel?: string;
   initrd?: string;
@@ -33,8 +35,6 @@ export interface LaunchFlags extends GrantFlags, WaitFlags {
   secretsDisk?: string;
   share?: string;
   plain?: true;
-  enrol?: string | true;
-  reboots?: string;
 }
 
 export async function createVm(session: Session, operands: readonly string[], flags: LaunchFlags): Promise<undefined> {
@@ -96,10 +96,14 @@ async function readRequest(
       ...(launch.enrol && { hint: `make its token once it is there: hatchway vm enrol ${name} --out FILE` }),
     });
   }
+  if (flags.cid !== undefined && flags.external !== true) {
+    throw new HatchwayError("invalid", "--cid is of --external, which is not given");
+  }
   const secrets = await readGrants(session.client, flags);
   const request: VmRequestBody = flags.external === true ? { name } : { name, launch };
   if (secrets !== undefined) request.secrets = secrets;
   if (flags.defaultSecrets === false) request.default_secrets = false;
+  if (flags.cid !== undefined) request.cid = parseCount("--cid", flags.cid, 3);
   if (flags.runner !== undefined) {
     request.runner = /^[0-9]+$/.test(flags.runner) ? Number(flags.runner) : flags.runner;
   }
@@ -120,7 +124,7 @@ function readLaunch(flags: LaunchFlags): LaunchBody {
   if (flags.secretsDisk !== undefined) launch.secrets_disk = readSecretsDisk(flags);
   const share = readShare(flags);
   if (share) launch.share = share;
-  const enrol = readEnrol(flags);
+  const enrol = readEnrolment(flags);
   if (enrol) launch.enrol = enrol;
   return launch;
 }
@@ -165,27 +169,30 @@ function readShare({ share, plain, firmware, secretsDisk }: LaunchFlags): ShareB
   const other = firmware === undefined ? secretsDisk && "--secrets-disk" : "--firmware";
   if (other !== undefined)
     throw new HatchwayError("invalid", `--share and ${other} are two ways of which a VM has one`);
+  if (share === "smb") {
+    throw new HatchwayError(
+      "invalid",
+      "vm launch keeps QEMU from starting programs, and for --share smb it would start smbd",
+      {
+        hint: "use 9p or virtiofs, or a QEMU of your own: hatchway vm args NAME --channel smb",
+      },
+    );
+  }
   if (share !== "9p" && share !== "virtiofs") {
     throw new HatchwayError("invalid", `--share "${share}" is neither 9p nor virtiofs`);
   }
   return { by: share, ...(plain === true && { form: "plain" as const }) };
 }
 
-function readEnrol({ enrol, reboots, firmware, secretsDisk, share }: LaunchFlags): EnrolBody | undefined {
-  if (enrol === undefined) {
-    if (reboots === undefined) return undefined;
-    throw new HatchwayError("invalid", "--reboots is of --enrol, which is not given");
-  }
-  if (firmware !== undefined || secretsDisk !== undefined || share !== undefined) {
-    throw new HatchwayError(
-      "invalid",
-      "--enrol is for secrets that come live, not with --firmware, --secrets-disk or --share",
-    );
-  }
-  const by = enrol === true ? "fw-cfg" : enrol;
-  if (by !== "fw-cfg" && by !== "smbios")
-    throw new HatchwayError("invalid", `--enrol "${by}" is neither fw-cfg nor smbios`);
-  return { by, reboots: reboots === undefined ? 0 : parseCount("--reboots", reboots, 0) };
+/** A guest that enrols gets its secrets live. */
+function readEnrolment(flags: LaunchFlags): EnrolBody | undefined {
+  const { firmware, secretsDisk, share } = flags;
+  const enrol = readEnrol(flags);
+  if (!enrol || (firmware === undefined && secretsDisk === undefined && share === undefined)) return enrol;
+  throw new HatchwayError(
+    "invalid",
+    "--enrol is for secrets that come live, not with --firmware, --secrets-disk or --share",
+  );
 }
 
 function readWait(flags: WaitFlags): Wait | undefined {

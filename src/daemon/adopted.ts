@@ -107,7 +107,8 @@ export class Adopted {
     const followed = this.#followed.get(id);
     if (!followed) return false;
     const own = followed.adoption.by === "uds" ? "vsock" : "virtio-serial";
-    if (channel !== own) return false;
+    // Of a CID it was asked which process has it.
+    if (channel !== own && channel !== "af-vsock") return false;
     if (this.process(id)?.pid !== pid) await this.#lookNow(followed);
     const seen = this.process(id)?.pid;
     if (seen === pid) return true;

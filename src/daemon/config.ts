@@ -30,6 +30,8 @@ export interface Config {
   guestListen: GuestAddress[];
   /** Who may do what; undefined: whoever gets in may do all. */
   roles?: RoleGrant[];
+  /** The VM that this host itself is taken for on AF_VSOCK (CID 1), whichever of its processes calls. */
+  localVsock?: string;
 }
 
 /** The folder of plain secrets, absolute; also where one is only meant. */
@@ -49,8 +51,8 @@ export async function readConfig(path: string): Promise<Config> {
   try {
     const config = parseConfig(path, await file.readFile("utf8"));
     // Who can write these decides who gets in.
-    const { roles, listen, tokens, guestListen } = config;
-    if (roles || listen.length > 0 || tokens.length > 0 || guestListen.length > 0) {
+    const { roles, listen, tokens, guestListen, localVsock } = config;
+    if (roles || localVsock !== undefined || listen.length > 0 || tokens.length > 0 || guestListen.length > 0) {
       refuseOthers(path, await file.stat());
       refuseOthers(dirname(path), await stat(dirname(path)));
     }
@@ -86,11 +88,22 @@ const KEYS = [
   "guest-listen",
   "tokens",
   "roles",
+  "vsock-local",
 ] as const;
 
 export function parseConfig(path: string, text: string): Config {
   const said = Setting.parse(path, text)?.fields(...KEYS) ?? {};
-  const { store, "secrets-folder": folder, attach, audit, hostgroups, listen, tokens, roles } = said;
+  const {
+    store,
+    "secrets-folder": folder,
+    attach,
+    audit,
+    hostgroups,
+    listen,
+    tokens,
+    roles,
+    "vsock-local": local,
+  } = said;
   const tokenFiles = tokens?.entries().map(([id, setting]) => readToken(id, setting)) ?? [];
   return {
     store: readStore(store, folder),
@@ -101,6 +114,7 @@ export function parseConfig(path: string, text: string): Config {
     ],
     listen: listen?.list().map((setting) => readListen(setting, tokenFiles.length > 0)) ?? [],
     tokens: tokenFiles,
+    ...(local && { localVsock: local.text(vmNameProblem) }),
     guestListen:
       said["guest-listen"]?.list().map((setting) => readGuestListen(setting, join(dirname(path), "pki"))) ?? [],
     ...(roles && { roles: roles.list().map((setting) => readRole(setting, tokenFiles)) }),

@@ -139,6 +139,7 @@ export class Daemon {
       runtime: places.runtime,
       self,
       accept: (stream, identity) => guests.accept(stream, identity),
+      ...(config.localVsock !== undefined && { localVsock: config.localVsock }),
       identities,
       disconnect: (vmId) => guests.disconnect(vmId),
       log,

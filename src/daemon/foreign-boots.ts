@@ -43,6 +43,6 @@ export class ForeignBoots {
 /** Those whose streams the VMM brings. */
 const CHANNELS: readonly ChannelKind[] = ["vsock", "virtio-serial"];
 
-function recordId({ id }: Vm, channel: ChannelKind): string {
+function recordId({ id }: Vm, channel: LocalIdentity["channel"]): string {
   return `${id}-${channel}`;
 }

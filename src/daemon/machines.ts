@@ -19,6 +19,7 @@ import { Endpoint } from "#daemon/endpoint";
 import { composeBoot } from "#daemon/boot";
 import type { GuestIdentities } from "#daemon/guest-identities";
 import { ForeignBoots } from "#daemon/foreign-boots";
+import { KernelVsock } from "#daemon/kernel-vsock";
 import { Processes } from "#daemon/processes";
 import { Shares } from "#daemon/shares";
 
@@ -33,6 +34,8 @@ export interface MachinesParts {
   accept: (stream: Duplex, identity: GuestIdentity) => void;
   /** For VMs that come by TLS. */
   identities: GuestIdentities;
+  /** The VM that callers on AF_VSOCK are taken for that are this host itself. */
+  localVsock?: string;
   /** Ends what a VM's guest has open. */
   disconnect: (vmId: string) => void;
   log: { write(line: string): void; report(error: unknown): void };
@@ -48,6 +51,7 @@ export class HostMachines implements Machines {
   readonly #processes: Processes;
   readonly #shares: Shares;
   readonly #adopted: Adopted;
+  readonly #kernelVsock: KernelVsock;
   /** By a VM's name: it is made, started, stopped and removed by one at a time. */
   readonly #lifecycle = new Mutex();
   #closed = false;
@@ -73,6 +77,13 @@ export class HostMachines implements Machines {
     };
     this.#processes = new Processes(parts.runtime, witness);
     this.#adopted = new Adopted(parts.runtime, witness);
+    this.#kernelVsock = new KernelVsock({
+      local: parts.localVsock,
+      processOf: (vm) => this.processOf(vm.id)?.pid,
+      accept: (vm, stream, pid) =>
+        void this.#acceptForeign(vm, stream, { vmId: vm.id, channel: "af-vsock", rootOnly: false, pid }),
+      report: (line) => log.write(line),
+    });
   }
 
   /**
@@ -110,6 +121,7 @@ export class HostMachines implements Machines {
     await this.#shares[Symbol.asyncDispose]();
     this.#processes.detach();
     this.#adopted.close();
+    await this.#kernelVsock.close();
     for (const endpoint of this.#endpoints.values()) await endpoint.close();
     this.#endpoints.clear();
   }
@@ -265,6 +277,7 @@ export class HostMachines implements Machines {
       report: (line) => log.write(line),
     });
     this.#endpoints.set(vm.id, endpoint);
+    await this.#kernelVsock.add(vm);
   }
 
   /**
@@ -340,7 +353,7 @@ export class HostMachines implements Machines {
     const { vault } = this.#parts;
     const endpoint = this.#endpoints.get(vm.id);
     const directory = this.#directory(vm);
-    const problem = this.#adopted.problem(vm);
+    const problem = this.#adopted.problem(vm) ?? this.#kernelVsock.problem(vm);
     return {
       vm,
       machine: this.#adopted.state(vm) ?? this.#processes.state(vm, directory),
@@ -359,6 +372,7 @@ export class HostMachines implements Machines {
     await this.#processes.end(vm.id);
     await this.#shares.close(vm.id);
     await this.#adopted.forget(vm);
+    await this.#kernelVsock.remove(vm);
     await this.#foreign.forget(vm);
     this.#parts.disconnect(vm.id);
     await this.#endpoints.get(vm.id)?.close();

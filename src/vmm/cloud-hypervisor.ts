@@ -22,6 +22,7 @@ export const cloudHypervisor: Wirer = {
   vmm: "cloud-hypervisor",
   proof: NOT_RUN,
   refusal: onlyBy("cloud-hypervisor", ["vsock", "disk", "virtiofs"], {
+    smb: "it has no server of its own",
     "9p": "Cloud Hypervisor shares folders by virtiofs alone",
     "virtio-serial": "Cloud Hypervisor has no virtio-serial ports",
     "fw-cfg": "its fw_cfg is an option of its build, which is not relied on",

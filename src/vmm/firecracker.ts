@@ -14,6 +14,9 @@ export const firecracker: Wirer = {
     "fw-cfg": "fw_cfg is QEMU's",
     smbios: "Firecracker has no SMBIOS tables",
     tcp: "Firecracker brings no file of a firmware: put what hatchway pki guest writes into the guest yourself, and give it a network",
+    "9p": "Firecracker shares no folders",
+    virtiofs: "Firecracker shares no folders",
+    smb: "Firecracker shares no folders",
   }),
 
   wire(request) {

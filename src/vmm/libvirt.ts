@@ -5,6 +5,8 @@ import { agentPort } from "./qemu.ts";
 import {
   certificateNotes,
   checkWired,
+  cidNotes,
+  cidOf,
   DISK_SERIAL,
   fileNotes,
   fileOf,
@@ -18,14 +20,16 @@ export const libvirt: Wirer = {
   vmm: "libvirt",
   proof: "checked by a test with virsh define --validate of Debian 12, which also starts a domain with virtio-serial",
   maxFirmwareFiles: FREE_SLOTS,
-  refusal: onlyBy("libvirt", ["virtio-serial", "fw-cfg", "disk", "9p", "virtiofs", "tcp"], {
-    vsock: "its <vsock> is the host kernel's, on which this version does not listen",
+  refusal: onlyBy("libvirt", ["virtio-serial", "fw-cfg", "disk", "9p", "virtiofs", "tcp", "af-vsock"], {
+    smb: "its <interface type='user'> has no such server",
+    vsock: "its <vsock> is the host kernel's, which is af-vsock",
     smbios: "it writes <oemStrings> into QEMU's arguments, where everybody on the host can read them",
   }),
 
   wire(request) {
     checkWired(this, request);
     if (request.channel === "fw-cfg" || request.channel === "tcp") return wireFwCfg(request);
+    if (request.channel === "af-vsock") return wireVsock(cidOf(request));
     if (request.channel === "9p" || request.channel === "virtiofs") return wireShare(request.channel, fileOf(request));
     return request.channel === "disk" ? wireDisk(fileOf(request)) : wireSerial(request.sockets["virtio-serial"]);
   },
@@ -43,6 +47,11 @@ export function serialElement(path: string): string {
     `  <target type='virtio' name='${agentPort}'/>`,
     "</channel>",
   ].join("\n");
+}
+
+function wireVsock(cid: number): { forms: Form[]; notes: string[] } {
+  const text = ["<vsock model='virtio'>", `  <cid auto='no' address='${cid}'/>`, "</vsock>"].join("\n");
+  return { forms: [{ name: "xml", what: "an element of <devices>", text }], notes: cidNotes() };
 }
 
 function wireSerial(path: string): { forms: Form[]; notes: string[] } {

@@ -25,6 +25,7 @@ export const microvmNix: Wirer = {
   proof: NOT_RUN,
   maxFirmwareFiles: FREE_SLOTS,
   refusal: onlyBy("microvm.nix", ["virtio-serial", "vsock", "fw-cfg", "disk", "9p", "virtiofs", "tcp"], {
+    smb: "its shares are by 9p and virtiofs",
     smbios: "microvm.cloud-hypervisor.platformOEMStrings takes values, which land in the world-readable Nix store",
   }),
 

@@ -18,6 +18,8 @@ import {
   besideVirtiofs,
   certificateNotes,
   checkWired,
+  cidNotes,
+  cidOf,
   DISK_SERIAL,
   fileNotes,
   fileOf,
@@ -71,6 +73,8 @@ export function qemuOptions(request: WiringRequest): Options {
       return serialOptions(request);
     case "vsock":
       return vsockOptions(request);
+    case "af-vsock":
+      return [["-device", `vhost-vsock-pci,guest-cid=${cidOf(request)}`]];
     case "fw-cfg":
       return fwCfgOptions(request);
     case "smbios":
@@ -83,6 +87,8 @@ export function qemuOptions(request: WiringRequest): Options {
       return nineP("hatchway-share", fileOf(request));
     case "virtiofs":
       return virtiofsOptions(request);
+    case "smb":
+      return smbOptions(fileOf(request));
   }
 }
 
@@ -111,6 +117,14 @@ function virtiofsOptions(request: WiringRequest): Options {
     ...sharedMemory(request),
     ["-chardev", `socket,id=hatchway-share,path=${escapeOption(besideSocket(request, "share.sock"))}`],
     ["-device", `vhost-user-fs-pci,chardev=hatchway-share,tag=${SHARE_TAG}`],
+  ];
+}
+
+/** A network of its own that leads nowhere but to the server (restrict=on), which QEMU starts for each connection. */
+function smbOptions(folder: string): Options {
+  return [
+    ["-netdev", `user,id=hatchway-share,restrict=on,smb=${escapeOption(folder)}`],
+    ["-device", "virtio-net-pci,netdev=hatchway-share"],
   ];
 }
 
@@ -167,6 +181,8 @@ export function qemuNotes(request: WiringRequest): string[] {
         `size=${memoryMiB}M has to be the guest's whole memory, as -m says it (--memory changes it here)`,
         ...socketNotes(sockets.vsock),
       ];
+    case "af-vsock":
+      return cidNotes();
     case "smbios":
       return [
         `the file is one string, which a shell makes of the bundle's tar: { printf %s ${shellWord(request.oemPrefix)}; base64 --wrap=0 BUNDLE.tar; } >${shellWord(file)}`,
@@ -191,6 +207,14 @@ export function qemuNotes(request: WiringRequest): string[] {
         ...shareNotes(channel),
       ];
     }
+    case "smb":
+      return [
+        "QEMU starts /usr/sbin/smbd, of the package samba, as its own user, for which -sandbox must not deny it to",
+        "whoever QEMU's user is can write to that share as far as he can write to the folder: let him only read it",
+        "in the guest: ip link set DEVICE up; ip address add 10.0.2.15/24 dev DEVICE",
+        "mount -t cifs -o ro,nosuid,nodev,noexec,vers=3.0,guest,sec=none,actimeo=1 //10.0.2.4/qemu /run/share",
+        "then hatchway-agent run --from dir:/run/share; hatchway share --watch keeps the folder up to date",
+      ];
   }
 }
 

@@ -16,7 +16,7 @@ const file = "/dev/shm/web 1,'x'.img";
 
 function request(channel: WiringRequest["channel"], change: Partial<WiringRequest> = {}): WiringRequest {
   const firmware = [{ name: "opt/io.systemd.credentials/hatchway.bundle", file }];
-  return { channel, sockets, file, firmware, oemPrefix: "p=", memoryMiB: 512, qemu: undefined, ...change };
+  return { channel, sockets, file, firmware, oemPrefix: "p=", cid: 7, memoryMiB: 512, qemu: undefined, ...change };
 }
 
 function formOf(vmm: (typeof VMMS)[number], channel: WiringRequest["channel"], name: Form["name"]): string {
@@ -59,6 +59,13 @@ test("QEMU shares a folder by 9p itself, and by virtiofs through a process whose
   expect(notes[0]).toContain(
     "/usr/lib/qemu/virtiofsd --socket-path=/run/hw/vm/web/share.sock -o source=/run/share/files -o cache=none",
   );
+});
+
+test("QEMU's SMB server is in a network that leads nowhere else", ({ expect }) => {
+  expect(formOf("qemu", "smb", "arguments").split(" \\\n")).toEqual([
+    "-netdev 'user,id=hatchway-share,restrict=on,smb=/dev/shm/web 1,,'\\''x'\\''.img'",
+    "-device virtio-net-pci,netdev=hatchway-share",
+  ]);
 });
 
 test("a path with a comma, a space and quotes is one word of the shell and one value of the option", ({ expect }) => {
@@ -139,4 +146,11 @@ test("each VMM wires what it does not refuse, and refuses the rest with a way ou
 test("what brings a file says how to make one, where none is named", ({ expect }) => {
   expect(() => WIRERS.libvirt.wire(request("disk", { file: undefined }))).toThrow("disk needs the file");
   expect(() => WIRERS.qemu.wire(request("tcp", { file: undefined }))).toThrow("tcp needs the file");
+});
+
+test("QEMU, libvirt and vmspawn are told the CID of the kernel's vsock, and nobody is without one", ({ expect }) => {
+  expect(formOf("qemu", "af-vsock", "arguments")).toBe("-device vhost-vsock-pci,guest-cid=7");
+  expect(formOf("libvirt", "af-vsock", "xml")).toContain("<cid auto='no' address='7'/>");
+  expect(formOf("vmspawn", "af-vsock", "arguments")).toBe("--vsock=yes --vsock-cid=7");
+  expect(() => WIRERS.qemu.wire(request("af-vsock", { cid: undefined }))).toThrow("needs a VM that has a CID");
 });

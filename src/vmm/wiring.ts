@@ -13,6 +13,9 @@ export const DISK_SERIAL = "HATCHWAY";
 /** What a guest mounts a share by. */
 export const SHARE_TAG = "hatchway";
 
+/** How a VM comes by a CID. */
+const NEEDS_CID = "make it with one: hatchway vm create NAME --external --cid 7, or vm adopt NAME --cid 7";
+
 export const NOT_RUN = "the form is checked against the published field list, not run against the binary";
 
 /** Throws HatchwayError "invalid" for what `wirer` refuses. */
@@ -25,7 +28,7 @@ export function checkWired(wirer: Wirer, { channel, qemu }: WiringRequest): void
 /** The file of a channel that needs one. Throws HatchwayError "invalid". */
 export function fileOf({ channel, file }: WiringRequest): string {
   if (file !== undefined) return file;
-  if (channel === "9p" || channel === "virtiofs") {
+  if (channel === "9p" || channel === "virtiofs" || channel === "smb") {
     throw new HatchwayError("invalid", `${channel} needs the folder that it is to share`, {
       hint: `keep one with: hatchway share NAME --out FOLDER --key FILE --watch, and name it by --file`,
     });
@@ -33,6 +36,20 @@ export function fileOf({ channel, file }: WiringRequest): string {
   throw new HatchwayError("invalid", `${channel} needs the file that it is to bring`, {
     hint: `make one with: ${makingOf(channel)}, and name it by --file`,
   });
+}
+
+/** The CID of the VM. Throws HatchwayError "invalid". */
+export function cidOf({ cid }: WiringRequest): number {
+  if (cid !== undefined) return cid;
+  throw new HatchwayError("invalid", "af-vsock needs a VM that has a CID", { hint: NEEDS_CID });
+}
+
+/** Notes that hold for whoever brings the kernel's vsock. */
+export function cidNotes(): string[] {
+  return [
+    "the host has to see the process that has the VM: hatchway vm exec, or vm adopt by --qmp, --libvirt or --pid",
+    "the VMM opens /dev/vhost-vsock: give its user access, by the group kvm for one",
+  ];
 }
 
 function makingOf(channel: WiredChannel): string {

@@ -12,7 +12,7 @@ beforeAll(async () => {
   session = await Session.start();
   await session.ok(["secret", "create", "db", "--owner", "app"], { stdin: "canary-of-wiring" });
   await session.ok(["secret", "create", "TOKEN", "--env"], { stdin: "canary-of-wiring" });
-  await session.ok(["vm", "create", "web", "--external", "--secret", "db", "--secret", "TOKEN"]);
+  await session.ok(["vm", "create", "web", "--external", "--cid", "7", "--secret", "db", "--secret", "TOKEN"]);
   await session.ok(["vm", "create", "ours", "--secret", "db"]);
 });
 afterAll(() => session[Symbol.asyncDispose]());
@@ -30,6 +30,7 @@ describe("libvirt", () => {
     mkdirSync(folder);
     const cases = [
       ["virtio-serial"],
+      ["af-vsock"],
       ["fw-cfg", "--file", "/dev/shm/a&b'c.tar"],
       ["disk", "--file", "/dev/shm/d.erofs"],
       ["9p", "--file", "/dev/shm/web/files"],
@@ -40,6 +41,7 @@ describe("libvirt", () => {
       "virtio-serial": "org.hatchway.0",
       "fw-cfg": "a&amp;b",
       disk: "HATCHWAY",
+      "af-vsock": "address='7'",
       tcp: "opt/org.hatchway/tls",
     };
     for (const [channel = "", ...more] of cases) {

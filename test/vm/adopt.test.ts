@@ -94,6 +94,29 @@ describe("a vm that runs, adopted by QEMU's monitor", () => {
 });
 
 describe("a QEMU that is run by vm exec", () => {
+  it("has its secrets live once its guest has used the token in its firmware, and nobody else has", async ({
+    expect,
+  }) => {
+    await using session = await Session.start();
+    await session.ok(["secret", "create", "db"], { stdin: VALUE });
+    await session.ok(["vm", "create", "own", "--external", "--secret", "db"]);
+    const shell = join(session.folder, "shell.sock");
+    const exec = ["vm", "exec", "own", "--channel", "virtio-serial", "--enrol", "smbios", "--"];
+    const machine = spawn(hatchway, [...exec, ...ownQemu(shell, "hatchway.agent=off")], {
+      env: session.env,
+      stdio: ["ignore", "ignore", "inherit"],
+    });
+    const exit = once(machine, "exit");
+    expect(await output(shell, "hatchway-agent sync >/dev/null && cat /run/hatchway/secrets/db")).toBe(VALUE);
+    const thief = "mkdir /run/thief; hatchway-agent sync --root /run/thief 2>&1 || echo refused";
+    expect(await output(shell, thief)).toMatch(/the token of this boot is spent.*\nrefused\n$/);
+    expect((await session.vm("own")).convergence.enrolment).toEqual({ state: "enrolled", reboots: 0 });
+    await lastWords(shell, "poweroff -f");
+    await exit;
+    const disk = await session.run(["vm", "exec", "own", "--channel", "disk", "--enrol", "--", "true"]);
+    expect([disk.code, disk.stderr]).toEqual([2, expect.stringContaining("--enrol is for secrets that come live")]);
+  });
+
   it("has its secrets from a store without a daemon, in no file and no argument, and its exit code is passed on", async ({
     expect,
   }) => {

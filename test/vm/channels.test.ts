@@ -13,7 +13,9 @@ import { createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, it } from "vitest";
 import { ErofsImage } from "#bundle/erofs";
+import { sealImage } from "#bundle/sealed";
 import { imageTree } from "#bundle/tree";
+import { generateAgeKey } from "#keygen/age-identity";
 import type { BundleCase } from "#test/kit/bundle-cases";
 import { isWhole } from "#test/kit/case-bundle";
 import { GuestMachine } from "#test/kit/guest";
@@ -21,6 +23,7 @@ import { installedLines, lookAt } from "#test/kit/installed";
 import { file, HostPeer } from "#test/kit/host-peer";
 import { bundleVectors } from "#test/kit/vectors";
 import { VsockGuest } from "#test/kit/vsock-guest";
+import { ageSeal } from "#vault/age";
 
 /** What is in force. */
 const LOOK = lookAt("/run/hatchway/secrets");
@@ -33,12 +36,14 @@ const refused = all
 
 interface Road {
   name: string;
-  /** `--from` of the agent. */
+  /** `--from` of the agent, and what it needs besides. */
   source: (vector: BundleCase) => string;
   /** Where a host answers, whose next bundle this is. */
   host?: HostPeer;
   /** Ends what carries its answer, where an answer alone can't be broken off. */
   hangUp?: () => void;
+  /** So many of each are enough: to open what is sealed takes an emulated machine a second. */
+  some?: number;
   /** A command by which a user that is not root would read it in the guest. */
   theft: string;
 }
@@ -48,6 +53,12 @@ const [overVsock, overSerial] = [new HostPeer(), new HostPeer()];
 const ports: Socket[] = [];
 const ROADS: readonly Road[] = [
   // First: nothing that lies in a guest takes the place of what a live host has brought.
+  {
+    name: "a sealed file on a disk",
+    source: (vector) => `file:/vectors/sealed-${vector.file} --key-file /vectors/key`,
+    theft: "cat /vectors/key",
+    some: 3,
+  },
   { name: "a file on a disk", source: (vector) => `file:/vectors/${vector.file}`, theft: "cat /dev/vda" },
   {
     name: "virtio-serial",
@@ -60,10 +71,16 @@ const ROADS: readonly Road[] = [
   { name: "vsock", source: () => "vsock:2:5107", host: overVsock, theft: "cat /dev/vsock" },
 ];
 
-/** A file system with every vector. */
+/** A file system with all vectors that are used, each as it is and sealed, and the key. */
 async function vectorDisk(): Promise<Buffer> {
-  const byPath = new Map(all.map(({ file: path, bytes }) => [path, bytes]));
-  const files = all.map(({ file: path, bytes }) => {
+  const { identity, recipient } = generateAgeKey();
+  const byPath = new Map([["key", identity]]);
+  for (const { file: path, bytes } of [...good, ...refused]) {
+    const tar = { size: bytes.length, writeTo: (sink: (bytes: Uint8Array) => Promise<void>) => sink(bytes) };
+    byPath.set(path, bytes);
+    byPath.set(`sealed-${path}`, await sealImage(tar, "tar", (plaintext) => ageSeal(recipient, plaintext)));
+  }
+  const files = [...byPath].map(([path, bytes]) => {
     return { path, mode: 0o600, uid: 0, gid: 0, mtime: 0, size: bytes.length };
   });
   const pieces: Uint8Array[] = [];
@@ -77,6 +94,8 @@ async function vectorDisk(): Promise<Buffer> {
 let folder: string;
 let guest: VsockGuest;
 let port: Server;
+/** The machine's, beside its vsock. */
+let devices: string[];
 
 beforeAll(async () => {
   folder = mkdtempSync("/dev/shm/hwc.");
@@ -87,12 +106,12 @@ beforeAll(async () => {
     overSerial.serveSerial(socket);
   }).listen(serial);
   writeFileSync(disk ?? "", await vectorDisk(), { mode: 0o600 });
-  const devices = [
+  devices = [
     ["-chardev", `socket,id=agent,path=${serial},reconnect=1`],
     ["-device", "virtserialport,chardev=agent,name=org.hatchway.0"],
     ["-drive", `file=${disk},format=raw,if=none,id=vectors,readonly=on`, "-device", "virtio-blk-pci,drive=vectors"],
-  ];
-  guest = await VsockGuest.boot(uds ?? "", "hatchway.agent=off", devices.flat());
+  ].flat();
+  guest = await VsockGuest.boot(uds ?? "", "hatchway.agent=off", devices);
   await guest.output(
     "for one in libcrc32c erofs; do insmod /lib/modules/$one.ko; done; mkdir /vectors && mount -t erofs -o ro /dev/vda /vectors",
   );
@@ -113,9 +132,9 @@ async function sync(from: string, flags = ""): Promise<{ code: string; words: st
   return { code: lines[at] ?? "", words: lines.slice(0, at).join("\n"), set: lines.slice(at + 1) };
 }
 
-describe.each(ROADS)("$name", ({ source, host, theft }) => {
+describe.each(ROADS)("$name", ({ source, host, theft, some }) => {
   it("brings each good bundle, to the byte, mode and owner", async ({ expect }) => {
-    for (const vector of good) {
+    for (const vector of good.slice(0, some)) {
       if (host) host.body = vector.bytes;
       // All vectors are of one revision, which who has it does not read again where nobody brings it anew.
       else await guest.output("rm -rf /run/hatchway/secrets");
@@ -130,7 +149,7 @@ describe.each(ROADS)("$name", ({ source, host, theft }) => {
     if (!first) throw new Error("there is no good vector");
     if (host) host.body = first.bytes;
     const { set: before } = await sync(source(first));
-    for (const vector of refused) {
+    for (const vector of refused.slice(0, some)) {
       if (host) host.body = vector.bytes;
       const { code, words, set } = await sync(source(vector));
       expect([vector.file, code]).toEqual([vector.file, "1"]);
@@ -216,8 +235,8 @@ describe("virtio-serial, whose stream outlives the guest", () => {
     await guest.stop();
     await gone;
     overSerial.stallAfter = undefined;
-    await guest.start("hatchway.agent=off");
-    expect((await sync("virtio-serial:org.hatchway.0")).code).toBe("0");
+    await guest.start("hatchway.agent=off", devices);
+    while ((await sync("virtio-serial:org.hatchway.0")).code !== "0");
     expect(await guest.output("wc -c </run/hatchway/secrets/a")).toBe("300000\n");
   });
 });

@@ -30,11 +30,17 @@ ExecStart=/bin/sh -c '(sha256sum <"$CREDENTIALS_DIRECTORY/${id}"; id -u) >/tmp/%
 `;
 const KEPT = "db-password:/etc/credstore.encrypted/db-password";
 const FILES = {
+  "/etc/hatchway/config.yaml": "vsock-local: loop\n",
   "/etc/hatchway/credentials.policy": "allow live.service db=db-password\non-change live.service restart\n",
   "/etc/systemd/system/live.service": consumer(`LoadCredential=db:${SOCKET}`),
   "/etc/systemd/system/stranger.service": consumer(`LoadCredential=db:${SOCKET}`),
   "/etc/systemd/system/kept.service": consumer(`LoadCredentialEncrypted=${KEPT}`, "db-password"),
 };
+
+/** What comes of a call to the host's port, from the host itself: struct sockaddr_vm of vsock(7). */
+const CALL =
+  `perl -e 'socket(my $s, 40, 1, 0) or die "socket: $!\\n"; ` +
+  `print connect($s, pack("SSLLL", 40, 0, 5107, 2, 0)) ? "connected\\n" : "$!\\n"'`;
 
 /** Plain text, text of two lines, every byte, and nothing: as text or in base64, as each way has it. */
 const valuesOf = (way: string): Record<string, Buffer> => ({
@@ -96,9 +102,10 @@ describe("the host's own systemd", () => {
       mode: "system",
       socket: "/run/hatchway/hatchway.sock",
     });
-    expect(await show("hatchway.service", "ActiveState", "StatusText")).toBe(
-      "serves on /run/hatchway/hatchway.sock active\n",
-    );
+    await until("systemd takes it for ready", async () => {
+      const state = await show("hatchway.service", "ActiveState", "StatusText");
+      return state === "serves on /run/hatchway/hatchway.sock active\n";
+    });
     expect(await guest.output("stat -c '%a %u' /run/hatchway /run/hatchway/hatchway.sock /var/lib/hatchway")).toBe(
       "711 0\n600 0\n700 0\n",
     );
@@ -148,6 +155,35 @@ describe("the host's own systemd", () => {
     expect(await start("live.service")).toBe(FAILED);
   });
 
+  it("serves a CID of AF_VSOCK while the process is seen that has the VM, and no other caller", async ({ expect }) => {
+    expect(await guest.output(CALL)).toBe("Connection reset by peer\n");
+    const pid = Number(
+      await guest.output("setpriv --reuid 1 --regid 1 --clear-groups sleep infinity >/dev/null & echo $!"),
+    );
+    await ask("POST", "/secrets", { name: "over-vsock", data: Buffer.from("canary-vsock").toString("base64") });
+    const body = await ask("POST", "/vms", { name: "loop", adopt: { pid }, secrets: ["over-vsock"] });
+    expect(JSON.parse(body)).toMatchObject({ state: "running", pid, runner: { uid: 1 } });
+    expect(await guest.output(CALL)).toBe("connected\n");
+    const sync = "hatchway-agent sync --from vsock:2:5107 --root /run/loop";
+    expect(await guest.output(`${sync} && sha256sum </run/loop/secrets/over-vsock`)).toContain(sha256("canary-vsock"));
+    expect(JSON.parse(await ask("GET", "/vms/loop"))).toMatchObject({
+      convergence: { in_sync: true },
+    });
+    const second = await guest.run("hatchway-agent sync --from vsock:2:5107 --root /run/other");
+    expect(second.output.toString()).toContain("claimed");
+    await guest.output(`kill ${pid}`);
+    await until(
+      "the end of the process is seen",
+      async () => JSON.parse(await ask("GET", "/vms/loop")).state !== "running",
+    );
+    expect((await guest.run(sync)).code).not.toBe(0);
+    expect(await guest.output("cat /var/lib/hatchway/daemon.log")).toContain(
+      'refused a call from CID 1: no process is seen that has vm "loop"',
+    );
+    await ask("DELETE", "/vms/loop");
+    expect(await guest.output(CALL)).toBe("Connection reset by peer\n");
+  });
+
   it("opens its keys by the TPM2 of the host alone", async ({ expect }) => {
     const key = "/etc/credstore.encrypted/hatchway-key";
     await guest.output(`hatchway key add-way systemd-credential --seal-to ${key} --with-key tpm2`);
@@ -165,7 +201,7 @@ describe("the host's own systemd", () => {
       const now = (await show("hatchway.service", "MainPID")).trim();
       return now !== before && now !== "0";
     });
-    expect(JSON.parse(await ask("GET", "/status"))).toMatchObject({ secrets: 1 });
+    expect(JSON.parse(await ask("GET", "/status"))).toMatchObject({ secrets: 2 });
     expect(await guest.output(`grep -c . ${cgroup}; kill -0 ${vm} && echo lives`)).toBe("2\nlives\n");
     await until("the host's agent is back", async () => {
       return JSON.parse(await ask("GET", "/vms/host")).convergence.in_sync === true;

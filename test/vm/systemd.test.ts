@@ -1,5 +1,6 @@
 // The agent under a real systemd: Debian trixie's, process 1 of a real guest. One boot.
 import { createHash, randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, it } from "vitest";
 import { askCredential, REFUSED_BYTES } from "#test/kit/ask-credential";
 import { file, HostPeer, type Given } from "#test/kit/host-peer";
@@ -45,6 +46,8 @@ const FILES = {
   // Where the test can read it: there is no journal so early.
   "/etc/systemd/system/hatchway-agent-credentials.service.d/log.conf":
     "[Service]\nStandardError=append:/tmp/credentials.log\n",
+  // What `hatchway agent install` runs by ssh, which this guest has not.
+  "/root/install": readFileSync(new URL("../../guest/ssh/install", import.meta.url), "utf8"),
 };
 
 const given = (password: string, ...more: Given[]): Given[] => [
@@ -135,5 +138,30 @@ describe("credentials of systemd's units", () => {
   it("are in no line of the log", async ({ expect }) => {
     expect(await log()).toContain('gave credential "password" to "db.service"');
     expect(await guest.output("dmesg; cat /tmp/credentials.log")).not.toContain("canary");
+  });
+
+  it("go on when the agent is installed anew: its unit is enabled, has another source, and is started again", async ({
+    expect,
+  }) => {
+    const install = (from: string): Promise<string> =>
+      guest.output(
+        `echo "$(sha256sum /usr/bin/hatchway-agent | cut -c 1-64) auto ${from}" | sh /root/install t | sed 's/ [0-9a-f]*$//'`,
+      );
+    const pid = (): Promise<string> => guest.output("systemctl show --property MainPID --value hatchway-agent.service");
+    const before = await pid();
+    expect(await install("-")).toBe("t machine x86_64 systemd\nt did enabled it\nt done\n");
+    expect(await pid()).toBe(before);
+    const from = "virtio-serial:org.hatchway.0";
+    const unit = "/etc/systemd/system/hatchway-agent.service";
+    expect(await install(from)).toBe(`t machine x86_64 systemd\nt did wrote ${unit}\nt done\n`);
+    await until("another agent is ready", async () => {
+      const state = await guest.output("systemctl is-active hatchway-agent.service || true");
+      return state === "active\n" && (await pid()) !== before;
+    });
+    expect(await guest.output(`tr '\\0' ' ' </proc/$(systemctl show -P MainPID hatchway-agent)/cmdline`)).toContain(
+      from,
+    );
+    expect(await install(from)).toBe("t machine x86_64 systemd\nt done\n");
+    expect(await guest.output("ls /etc/systemd/system/basic.target.wants")).toContain("hatchway-agent.service");
   });
 });
