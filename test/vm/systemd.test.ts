@@ -145,7 +145,7 @@ describe("credentials of systemd's units", () => {
   }) => {
     const install = (from: string): Promise<string> =>
       guest.output(
-        `sum=$(sha256sum /usr/bin/hatchway-agent); echo "${"$"}{sum%% *} auto ${from}" | sh /root/install t | sed 's/ [0-9a-f]*$//'`,
+        `sum=$(sha256sum /usr/bin/hatchway-agent); echo "\${sum%% *} auto ${from}" | sh /root/install t | sed 's/ [0-9a-f]*$//'`,
       );
     const pid = (): Promise<string> => guest.output("systemctl show --property MainPID --value hatchway-agent.service");
     const before = await pid();
