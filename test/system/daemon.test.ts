@@ -95,6 +95,7 @@ describe("one daemon", () => {
       "s600 r/hatchway/vm/vm1/console.sock",
       "s600 r/hatchway/vm/vm1/control.sock",
       "s600 r/hatchway/vm/vm1/serial.sock",
+      "s600 r/hatchway/vm/vm1/ssh.sock",
       "s600 r/hatchway/vm/vm1/vsock_5107",
       "d700 s",
       "d700 s/hatchway",
@@ -318,6 +319,7 @@ describe("a third user of the host", () => {
       "s600 run/vm/a/console.sock",
       "s600 run/vm/a/control.sock",
       "s600 run/vm/a/serial.sock",
+      "s600 run/vm/a/ssh.sock",
       "s600 run/vm/a/vsock_5107",
     ]);
   });
