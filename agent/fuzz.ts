@@ -77,7 +77,7 @@ function inPieces(input: Uint8Array, size: number, reader: BundleReader): void {
 }
 
 function readAnswer(sys: Sys, input: Uint8Array): void {
-  const client = new HttpClient(sys, new Said(input));
+  const client = new HttpClient(sys, new Said(input, 500));
   const reader = new BundleReader(new Ignored());
   const head = client.exchange({ method: "GET", path: "/" }, 1_000, ({ status }) =>
     status === 200 ? (piece) => reader.push(piece) : () => undefined,
@@ -85,18 +85,20 @@ function readAnswer(sys: Sys, input: Uint8Array): void {
   if (head.status === 200) reader.end();
 }
 
-/** A host that has said everything, and gives it in pieces of 500 bytes. */
-class Said implements Connection {
+/** A host that has said everything, and gives it in pieces of that size. */
+export class Said implements Connection {
+  readonly #size: number;
   #rest: Uint8Array;
 
-  constructor(bytes: Uint8Array) {
+  constructor(bytes: Uint8Array, size: number) {
     this.#rest = bytes;
+    this.#size = size;
   }
 
   send(): void {}
 
   receive(into: Uint8Array): number {
-    const part = this.#rest.subarray(0, Math.min(500, into.length));
+    const part = this.#rest.subarray(0, Math.min(this.#size, into.length));
     if (part.length === 0) throw new AgentError("host-gone", "the connection ended");
     into.set(part);
     this.#rest = this.#rest.subarray(part.length);

@@ -32,16 +32,8 @@ export function initFile(init: Init, from: string | undefined): string {
   }
 }
 
-const SYSTEMD = `# Brings this VM's secrets from its host. Ready once the first set is in place, so what comes after it finds its secrets;
-# a host that does not answer holds up the boot for TimeoutStartSec= and no longer.
-[Unit]
-Description=Secrets from the host
-DefaultDependencies=no
-After=systemd-modules-load.service local-fs.target
-Before=basic.target shutdown.target
-Conflicts=shutdown.target
-
-[Service]
+/** What both units run, and under what. */
+const SERVICE = `[Service]
 Type=notify
 ExecStart=/usr/bin/hatchway-agent run
 ExecReload=/bin/kill -HUP $MAINPID
@@ -56,7 +48,18 @@ LockPersonality=yes
 MemoryDenyWriteExecute=yes
 RestrictRealtime=yes
 SystemCallArchitectures=native
+`;
 
+const SYSTEMD = `# Brings this VM's secrets from its host. Ready once the first set is in place, so what comes after it finds its secrets;
+# a host that does not answer holds up the boot for TimeoutStartSec= and no longer.
+[Unit]
+Description=Secrets from the host
+DefaultDependencies=no
+After=systemd-modules-load.service local-fs.target
+Before=basic.target shutdown.target
+Conflicts=shutdown.target
+
+${SERVICE}
 [Install]
 WantedBy=basic.target
 `;
@@ -68,22 +71,7 @@ Description=Secrets from the host
 Wants=network-online.target
 After=network-online.target
 
-[Service]
-Type=notify
-ExecStart=/usr/bin/hatchway-agent run
-ExecReload=/bin/kill -HUP $MAINPID
-Restart=always
-RestartSec=1
-TimeoutStartSec=90
-LimitCORE=0
-OOMScoreAdjust=-500
-# Nothing that gives it a mount namespace (Protect…=, Private…=, ReadOnlyPaths=): its tmpfs is to be seen by all.
-# What --on-change runs, runs under these.
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-RestrictRealtime=yes
-SystemCallArchitectures=native
-
+${SERVICE}
 [Install]
 WantedBy=multi-user.target
 `;

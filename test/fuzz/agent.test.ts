@@ -3,12 +3,11 @@
 import { AgeReader } from "#agent/age";
 import { decodeBase64 } from "#agent/base64";
 import { stringsOf } from "#agent/firmware-word";
+import { Said } from "#agent/fuzz";
 import { HttpClient } from "#agent/http";
 import { nodeSys } from "#agent/platform/node";
 import { parsePolicy } from "#agent/policy";
-import type { Connection } from "#agent/stream";
 import { parseSuperblock } from "#agent/superblock";
-import { AgentError } from "#agent/error";
 import { decodeUtf8 } from "#agent/text";
 import { parseIdentity } from "#protocol/age-identity";
 import { encodeEnrolWord, parseEnrolWord } from "#protocol/enrol";
@@ -17,27 +16,6 @@ import { agentInputs } from "#test/kit/agent-inputs";
 import { fuzzAll, same, type Target } from "#test/kit/fuzz";
 
 const text = (...seeds: string[]): Buffer[] => seeds.map((seed) => Buffer.from(seed));
-
-/** A host that has said everything, in pieces of 7 bytes. */
-class Said implements Connection {
-  #rest: Uint8Array;
-
-  constructor(bytes: Uint8Array) {
-    this.#rest = bytes;
-  }
-
-  send(): void {}
-
-  receive(into: Uint8Array): number {
-    const part = this.#rest.subarray(0, Math.min(7, into.length));
-    if (part.length === 0) throw new AgentError("host-gone", "the connection ended");
-    into.set(part);
-    this.#rest = this.#rest.subarray(part.length);
-    return part.length;
-  }
-
-  close(): void {}
-}
 
 const sys = nodeSys([], { state: new Int32Array(2), wake: -1 });
 const inputs = await agentInputs();
@@ -54,7 +32,7 @@ const targets: Target[] = [
     inputs: 3_000,
     read: (input) => {
       let size = 0;
-      const client = new HttpClient(sys, new Said(input));
+      const client = new HttpClient(sys, new Said(input, 7));
       const head = client.exchange({ method: "GET", path: "/" }, 1_000, () => (piece) => (size += piece.length));
       same("the length", size, head.length);
     },
